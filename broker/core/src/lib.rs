@@ -1,0 +1,1 @@
+//! Every decision a Kafka cluster takes, as plain state machines: no I/O, no clock.

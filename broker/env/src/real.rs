@@ -1,0 +1,4 @@
+//! The real world, on tokio.
+
+/// The real world.
+pub struct TokioEnv;

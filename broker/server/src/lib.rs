@@ -1,0 +1,1 @@
+//! The hands: connections, files, timers; and the broker binary.

@@ -1,0 +1,1 @@
+//! Bytes to typed requests, replies and records, and back.

@@ -1,0 +1,1 @@
+//! One finished run, rendered for people and machines.

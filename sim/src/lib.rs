@@ -1,0 +1,1 @@
+//! A seeded world: network, disk, clock, processes and their faults. Knows no Kafka.
