@@ -1,0 +1,192 @@
+//! Against a running Kafka cluster, over TCP: `KAFKA_BOOTSTRAP=host:port[,...] cargo test -p broker-client -- --ignored`.
+
+use broker_client::{
+    Acks, AutoOffsetReset, Client, ClientConfig, ConsumedRecord, Consumer, ConsumerConfig, Delivery, IsolationLevel,
+    NewTopic, OffsetSpec, Producer, ProducerConfig, Record, RecordHeader,
+};
+use broker_env::{Env, TokioEnv};
+use broker_types::{ErrorCode, Offset, TopicName, TopicPartition};
+use broker_wire::record_batch::Compression;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+const PARTITIONS: i32 = 4;
+
+/// Runs `test` with a client and the name of a topic of its own.
+fn with_cluster<F: Future<Output = ()>>(name: &str, test: impl FnOnce(Client, TopicName) -> F) {
+    let bootstrap = std::env::var("KAFKA_BOOTSTRAP").expect("KAFKA_BOOTSTRAP names a cluster");
+    let bootstrap = bootstrap.split(',').map(|server| {
+        let (host, port) = server.rsplit_once(':').expect("host:port");
+        (host.to_owned(), port.parse().expect("a port"))
+    });
+    let config = ClientConfig { bootstrap: bootstrap.collect(), ..ClientConfig::default() };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let env: Arc<dyn Env> = TokioEnv::new(runtime.handle().clone());
+    let topic = TopicName::from(format!("{name}-{}", env.wall().0).as_str());
+    runtime.block_on(async move {
+        let client = Client::new(env, config);
+        let wanted = NewTopic {
+            name: topic.clone(),
+            partitions: Some(PARTITIONS),
+            replication_factor: Some(std::env::var("KAFKA_RF").map_or(1, |rf| rf.parse().unwrap())),
+            assignment: BTreeMap::new(),
+            config: BTreeMap::new(),
+        };
+        client.admin().create_topic(&wanted).await.unwrap();
+        test(client.clone(), topic.clone()).await;
+        client.admin().delete_topic(&topic).await.unwrap();
+    });
+}
+
+fn record(topic: &TopicName, n: u32) -> Record {
+    Record {
+        topic: topic.clone(),
+        partition: None,
+        timestamp: 1_700_000_000_000 + i64::from(n),
+        key: Some(format!("key-{}", n % 64).into()),
+        value: Some(format!("value-{n:08}").into()),
+        headers: vec![
+            RecordHeader { key: Bytes::from_static(b"h"), value: Some(n.to_string().into()) },
+            RecordHeader { key: Bytes::from_static(b"h"), value: None },
+        ],
+    }
+}
+
+fn all(topic: &TopicName) -> Vec<TopicPartition> {
+    (0..PARTITIONS).map(|partition| TopicPartition { topic: topic.clone(), partition }).collect()
+}
+
+async fn read(client: &Client, topic: &TopicName, count: usize, isolation: IsolationLevel) -> Vec<ConsumedRecord> {
+    let config = ConsumerConfig { auto_offset_reset: AutoOffsetReset::Earliest, isolation, ..ConsumerConfig::default() };
+    let mut consumer = Consumer::new(client, config);
+    consumer.assign(&all(topic));
+    let mut records = Vec::new();
+    for _ in 0..200 {
+        if records.len() >= count {
+            break;
+        }
+        let polled = consumer.poll(Duration::from_millis(300)).await;
+        for facts in &polled.facts {
+            assert!(facts.log_start <= facts.last_stable_offset && facts.last_stable_offset <= facts.high_watermark);
+            assert!(facts.position_before <= facts.position_after && Some(facts.position_after) <= facts.high_watermark);
+        }
+        records.extend(polled.records);
+    }
+    records
+}
+
+#[test]
+#[ignore = "needs a Kafka cluster"]
+fn what_is_produced_is_read_back_in_order_with_every_codec() {
+    with_cluster("codecs", |client, topic| async move {
+        let mut sent = 0..;
+        let mut total = 0;
+        for compression in Compression::ALL {
+            let producer = Producer::new(&client, ProducerConfig { compression, ..ProducerConfig::default() });
+            let deliveries: Vec<(u32, Delivery)> = sent
+                .by_ref()
+                .take(2000)
+                .map(|n| (n, producer.send(record(&topic, n))))
+                .collect();
+            total += deliveries.len();
+            producer.flush().await;
+            let mut last: BTreeMap<TopicPartition, Offset> = BTreeMap::new();
+            for (n, delivery) in deliveries {
+                let told = delivery.await.unwrap_or_else(|error| panic!("{n}: {error}"));
+                let before = last.insert(told.partition, told.offset.unwrap());
+                assert!(before < told.offset, "{n} went before its predecessor");
+            }
+        }
+        for isolation in [IsolationLevel::ReadUncommitted, IsolationLevel::ReadCommitted] {
+            let records = read(&client, &topic, total, isolation).await;
+            assert_eq!(records.len(), total);
+            let mut seen: BTreeMap<TopicPartition, (Offset, i64)> = BTreeMap::new();
+            for got in records {
+                let n = (got.timestamp - 1_700_000_000_000) as u32;
+                let expected = record(&topic, n);
+                assert_eq!((&got.key, &got.value, &got.headers), (&expected.key, &expected.value, &expected.headers));
+                let before = seen.insert(got.partition.clone(), (got.offset, got.timestamp));
+                assert!(before.is_none_or(|before| before.0 + 1 == got.offset && before.1 < got.timestamp));
+            }
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs a Kafka cluster"]
+fn every_acks_and_no_idempotence_are_understood() {
+    with_cluster("acks", |client, topic| async move {
+        for (acks, idempotence) in [(Acks::None, false), (Acks::Leader, false), (Acks::All, false), (Acks::All, true)] {
+            let producer = Producer::new(&client, ProducerConfig { acks, idempotence, ..ProducerConfig::default() });
+            let deliveries: Vec<Delivery> = (0..500).map(|n| producer.send(record(&topic, n))).collect();
+            producer.flush().await;
+            for delivery in deliveries {
+                let told = delivery.await.unwrap();
+                assert_eq!(told.offset.is_some(), acks != Acks::None);
+                assert_eq!(told.producer.is_some(), idempotence);
+            }
+        }
+        assert_eq!(read(&client, &topic, 2000, IsolationLevel::ReadUncommitted).await.len(), 2000);
+    });
+}
+
+#[test]
+#[ignore = "needs a Kafka cluster"]
+fn offsets_are_listed_and_positions_found() {
+    with_cluster("offsets", |client, topic| async move {
+        let producer = Producer::new(&client, ProducerConfig::default());
+        let partition = TopicPartition { topic: topic.clone(), partition: 1 };
+        for n in 0..10 {
+            let told = producer.send(Record { partition: Some(1), ..record(&topic, n) }).await.unwrap();
+            assert_eq!(told.offset, Some(Offset(i64::from(n))));
+        }
+        let admin = client.admin();
+        let at = |spec| admin.list_offset(&partition, spec, IsolationLevel::ReadUncommitted);
+        assert_eq!(at(OffsetSpec::Earliest).await.unwrap().offset, Some(Offset(0)));
+        assert_eq!(at(OffsetSpec::Latest).await.unwrap().offset, Some(Offset(10)));
+        let fourth = at(OffsetSpec::Timestamp(1_700_000_000_004)).await.unwrap();
+        assert_eq!((fourth.offset, fourth.timestamp), (Some(Offset(4)), Some(1_700_000_000_004)));
+        assert_eq!(at(OffsetSpec::Timestamp(1_800_000_000_000)).await.unwrap().offset, None);
+
+        let mut consumer = Consumer::new(&client, ConsumerConfig::default());
+        consumer.assign(std::slice::from_ref(&partition));
+        assert!(consumer.seek(&partition, Offset(7)));
+        let offsets: Vec<Offset> =
+            consumer.poll(Duration::from_secs(10)).await.records.iter().map(|record| record.offset).collect();
+        assert_eq!(offsets, [7, 8, 9].map(Offset));
+        assert_eq!(consumer.position(&partition), Some(Offset(10)));
+        // Beyond the end: the reset policy finds the end again.
+        assert!(consumer.seek(&partition, Offset(999)));
+        for _ in 0..20 {
+            consumer.poll(Duration::from_millis(200)).await;
+        }
+        assert_eq!(consumer.position(&partition), Some(Offset(10)));
+    });
+}
+
+#[test]
+#[ignore = "needs a Kafka cluster"]
+fn the_cluster_and_its_topics_are_described() {
+    with_cluster("admin", |client, topic| async move {
+        let admin = client.admin();
+        let cluster = admin.describe_cluster().await.unwrap();
+        assert!(cluster.cluster_id.is_some() && !cluster.nodes.is_empty());
+        let found = client.topic(&topic).await.unwrap();
+        assert_eq!(found.partitions.len(), PARTITIONS as usize);
+        assert!(found.id.is_some());
+        admin.create_partitions(&topic, PARTITIONS + 1).await.unwrap();
+        let missing = admin.describe_topic(&"surely-not-there".into()).await.unwrap_err();
+        assert_eq!(missing.code, ErrorCode::UnknownTopicOrPartition);
+        let again = NewTopic {
+            name: topic.clone(),
+            partitions: None,
+            replication_factor: None,
+            assignment: BTreeMap::new(),
+            config: BTreeMap::new(),
+        };
+        assert_eq!(admin.create_topic(&again).await.unwrap_err().code, ErrorCode::TopicAlreadyExists);
+    });
+}

@@ -1,0 +1,47 @@
+//! What a committed record tells an observer.
+
+use crate::metadata::MetadataImage;
+use broker_types::{Observation, TopicIdPartition};
+use broker_wire::records::metadata::MetadataRecord;
+
+/// What `record`, about to be replayed on `before`, changes that is worth seeing.
+pub(super) fn observation(before: &MetadataImage, record: &MetadataRecord) -> Option<Observation> {
+    match record {
+        MetadataRecord::RegisterBroker(r) => {
+            Some(Observation::BrokerRegistered { broker: r.broker, broker_epoch: r.broker_epoch })
+        }
+        MetadataRecord::BrokerRegistrationChange(r) => {
+            let was_fenced = before.broker(r.broker)?.fenced;
+            let (broker, broker_epoch) = (r.broker, r.broker_epoch);
+            match (was_fenced, r.fenced?) {
+                (false, true) => Some(Observation::BrokerFenced { broker, broker_epoch }),
+                (true, false) => Some(Observation::BrokerUnfenced { broker, broker_epoch }),
+                _ => None,
+            }
+        }
+        MetadataRecord::Partition(r) => Some(Observation::PartitionChanged {
+            partition: TopicIdPartition { topic: r.topic, partition: r.partition },
+            leader: r.leader,
+            leader_epoch: r.leader_epoch,
+            partition_epoch: r.partition_epoch,
+            isr: r.isr.clone().into(),
+            replicas: r.replicas.clone().into(),
+            unclean: false,
+        }),
+        MetadataRecord::PartitionChange(r) => {
+            let partition = TopicIdPartition { topic: r.topic, partition: r.partition };
+            let old = before.partition(partition)?;
+            let new = old.merge(r);
+            Some(Observation::PartitionChanged {
+                partition,
+                leader: new.leader,
+                leader_epoch: new.leader_epoch,
+                partition_epoch: new.partition_epoch,
+                unclean: new.leader.is_some_and(|leader| new.leader != old.leader && !old.isr.contains(&leader)),
+                isr: new.isr.into(),
+                replicas: new.replicas.into(),
+            })
+        }
+        _ => None,
+    }
+}

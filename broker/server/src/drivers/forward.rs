@@ -1,0 +1,88 @@
+//! Asking the active controller, whoever it is.
+
+use crate::net::channel::{Backoff, Channel};
+use crate::node::Node;
+use crate::requests::controller_api;
+use broker_types::{ErrorCode, MonoTime, NodeId};
+use broker_wire::{Request, Response};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// Questions that wait to be forwarded, at most; connections wait beyond.
+pub(crate) const INBOX: usize = 128;
+
+/// A client's request that only the active controller can answer.
+pub(crate) struct Forward {
+    pub(crate) request: Request,
+    pub(crate) version: i16,
+    /// Give up then.
+    pub(crate) deadline: MonoTime,
+    pub(crate) reply: oneshot::Sender<Response>,
+}
+
+/// A channel to the active controller that follows it when it moves.
+pub(crate) struct ControllerChannel {
+    node: Arc<Node>,
+    name: &'static str,
+    channel: Option<(NodeId, Channel)>,
+    backoff: Backoff,
+}
+
+impl ControllerChannel {
+    pub(crate) fn new(node: Arc<Node>, name: &'static str) -> Self {
+        let backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(1000));
+        ControllerChannel { node, name, channel: None, backoff }
+    }
+
+    /// Asks until the active controller answers or `deadline` comes. A request that was sent and not answered may have
+    /// taken effect; whoever asks must be able to live with asking twice.
+    pub(crate) async fn ask(&mut self, version: i16, request: &Request, deadline: MonoTime) -> Option<Response> {
+        let env = self.node.env.clone();
+        env.until(deadline, async {
+            loop {
+                if let Some(response) = self.attempt(version, request, deadline).await {
+                    self.backoff.reset();
+                    return response;
+                }
+                self.channel = None;
+                self.backoff.pause(&*env).await;
+            }
+        })
+        .await
+    }
+
+    async fn attempt(&mut self, version: i16, request: &Request, deadline: MonoTime) -> Option<Response> {
+        let leader = self.node.leader.borrow().leader?;
+        if self.channel.as_ref().is_none_or(|(to, _)| *to != leader) {
+            let voter = self.node.config.voters.iter().find(|voter| voter.id == leader)?;
+            let client_id = format!("{}-{}", self.name, self.node.config.node_id);
+            let channel = Channel::new(self.node.env.clone(), client_id, voter.host.clone(), voter.port);
+            self.channel = Some((leader, channel));
+        }
+        let (_, channel) = self.channel.as_mut().expect("just made");
+        // A controller that does not answer may be cut off: another one may be elected meanwhile.
+        let left = deadline.since(self.node.env.mono());
+        let patience = left.min(self.node.config.settings.session_timeout / 2).max(Duration::from_millis(1));
+        match channel.ask(version, request, patience).await {
+            Ok(response) if controller_api::is_not_controller(&response) => None,
+            Ok(response) => Some(response),
+            Err(error) => {
+                tracing::debug!(controller = %leader, %error, "the controller did not answer");
+                None
+            }
+        }
+    }
+}
+
+/// Forwards clients' requests, one at a time, in order.
+pub(crate) async fn run(node: Arc<Node>, mut inbox: mpsc::Receiver<Forward>) {
+    let mut channel = ControllerChannel::new(node, "forwarding");
+    while let Some(Forward { request, version, deadline, reply }) = inbox.recv().await {
+        let response = match channel.ask(version, &request, deadline).await {
+            Some(response) => response,
+            None => controller_api::refused(&request, &ErrorCode::RequestTimedOut.into()),
+        };
+        let _ = reply.send(response);
+    }
+}

@@ -1,0 +1,110 @@
+//! A connection to another node that is opened when needed and asks one thing at a time.
+
+use broker_env::{Connection, Env, SharedEnv};
+use broker_types::MonoTime;
+use broker_wire::frame::next_frame;
+use broker_wire::messages::StrBytes;
+use broker_wire::messages::convert::text;
+use broker_wire::{Request, Response, decode_response, encode_request};
+use bytes::BytesMut;
+use std::io;
+use std::time::Duration;
+
+/// Largest answer that a node of the same cluster may send.
+const RESPONSE_MAX_BYTES: usize = 256 << 20;
+
+/// One peer's address and, while it lasts, a connection to it. Not shared: whoever owns it asks and waits.
+pub(crate) struct Channel {
+    env: SharedEnv,
+    client_id: StrBytes,
+    host: String,
+    port: u16,
+    connection: Option<Connection>,
+    inbound: BytesMut,
+    correlation_id: i32,
+}
+
+impl Channel {
+    pub(crate) fn new(env: SharedEnv, client_id: String, host: String, port: u16) -> Self {
+        Channel { env, client_id: text(&client_id), host, port, connection: None, inbound: BytesMut::new(), correlation_id: 0 }
+    }
+
+    /// Whether this channel leads to that address.
+    pub(crate) fn leads_to(&self, host: &str, port: u16) -> bool {
+        self.host == host && self.port == port
+    }
+
+    /// Asks, and waits for the answer until `timeout` has passed. After any failure the connection is closed: an answer
+    /// that comes late must not be taken for the next one.
+    pub(crate) async fn ask(&mut self, version: i16, request: &Request, timeout: Duration) -> io::Result<Response> {
+        let env = self.env.clone();
+        let deadline = env.mono() + timeout;
+        let outcome = match env.until(deadline, self.exchange(version, request)).await {
+            Some(outcome) => outcome,
+            None => Err(io::ErrorKind::TimedOut.into()),
+        };
+        if outcome.is_err() {
+            self.close();
+        }
+        outcome
+    }
+
+    /// Forgets the connection.
+    pub(crate) fn close(&mut self) {
+        self.connection = None;
+        self.inbound.clear();
+    }
+
+    async fn exchange(&mut self, version: i16, request: &Request) -> io::Result<Response> {
+        if self.connection.is_none() {
+            self.inbound.clear();
+            self.connection = Some(self.env.network().connect(&self.host, self.port).await?);
+        }
+        let connection = self.connection.as_mut().expect("just connected");
+        self.correlation_id = self.correlation_id.wrapping_add(1) & i32::MAX;
+        let frame = encode_request(version, self.correlation_id, Some(&self.client_id), request).map_err(invalid)?;
+        connection.writer.write(frame).await?;
+        loop {
+            if let Some(frame) = next_frame(&mut self.inbound, RESPONSE_MAX_BYTES).map_err(invalid)? {
+                let (correlation_id, response) = decode_response(request.api_key(), version, frame).map_err(invalid)?;
+                if correlation_id != self.correlation_id {
+                    return Err(io::ErrorKind::InvalidData.into());
+                }
+                return Ok(response);
+            }
+            if connection.reader.read(&mut self.inbound).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+}
+
+fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+/// Pauses between tries: doubles from `first` up to `most`.
+#[derive(Clone, Debug)]
+pub(crate) struct Backoff {
+    first: Duration,
+    most: Duration,
+    next: Duration,
+}
+
+impl Backoff {
+    pub(crate) fn new(first: Duration, most: Duration) -> Self {
+        Backoff { first, most, next: first }
+    }
+
+    /// The last try worked.
+    pub(crate) fn reset(&mut self) {
+        self.next = self.first;
+    }
+
+    /// Waits, longer each time.
+    pub(crate) async fn pause(&mut self, env: &dyn Env) {
+        let pause = self.next;
+        self.next = (self.next * 2).min(self.most);
+        env.timer(MonoTime(env.mono().0) + pause).await;
+    }
+}

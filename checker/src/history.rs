@@ -1,0 +1,168 @@
+//! What clients invoked and got, with invocation and return times.
+
+use broker_types::{LeaderEpoch, NodeId, Offset, TopicIdPartition};
+use serde::{Deserialize, Serialize};
+
+/// Nanoseconds of simulated time (or of any clock that all sessions share).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SimTime(pub u64);
+
+/// One client incarnation. A client that restarts is a new session.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SessionId(pub u32);
+
+/// Names one operation in its history.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct OpId(pub u64);
+
+/// The globally unique identity of one record's value. A workload never sends the same one twice.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ValueId(pub u64);
+
+/// What came of an operation.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// It took effect.
+    Ok,
+    /// It surely had, and will have, no effect.
+    Fail,
+    /// Nobody knows: it may take effect at any later time.
+    Unknown,
+}
+
+/// One operation.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Op {
+    /// Its name.
+    pub id: OpId,
+    /// Who invoked it.
+    pub session: SessionId,
+    /// When it was invoked.
+    pub invoked: SimTime,
+    /// When it returned; `None` if it never did.
+    pub returned: Option<SimTime>,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// What it was.
+    pub kind: OpKind,
+}
+
+/// What was invoked.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OpKind {
+    /// A produce of one record.
+    Send(Send),
+    /// A fetch of one partition.
+    Poll(Poll),
+    /// ListOffsets(latest), read_uncommitted.
+    TailRead(TailRead),
+}
+
+/// `acks` of a produce.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Acks {
+    /// acks=0.
+    None,
+    /// acks=1.
+    Leader,
+    /// acks=all.
+    All,
+}
+
+/// One record produced.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Send {
+    /// Where to.
+    pub partition: TopicIdPartition,
+    /// The record's identity.
+    pub value: ValueId,
+    /// Hash over key, value, headers and timestamp as sent.
+    pub digest: u64,
+    /// Durability asked for.
+    pub acks: Acks,
+    /// Whether the producer was idempotent.
+    pub idempotent: bool,
+    /// The offset the broker told; `None` unless the outcome is ok and acks > 0.
+    pub offset: Option<Offset>,
+    /// The error's name, when the outcome is not ok.
+    pub error: Option<String>,
+}
+
+/// Visibility asked for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Isolation {
+    /// Up to the high watermark.
+    ReadUncommitted,
+    /// Up to the last stable offset, without aborted data.
+    ReadCommitted,
+}
+
+/// One fetch of one partition that was answered.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Poll {
+    /// Where from.
+    pub partition: TopicIdPartition,
+    /// The next offset wanted.
+    pub position: Offset,
+    /// The position afterwards.
+    pub next_position: Offset,
+    /// What was delivered, in order.
+    pub records: Vec<Read>,
+    /// The answer's high watermark.
+    pub high_watermark: Option<Offset>,
+    /// The answer's last stable offset.
+    pub last_stable: Option<Offset>,
+    /// The answer's log start.
+    pub log_start: Option<Offset>,
+    /// The leader epoch the consumer knew.
+    pub leader_epoch: Option<LeaderEpoch>,
+    /// Who answered.
+    pub broker: NodeId,
+    /// Visibility asked for.
+    pub isolation: Isolation,
+    /// It belongs to the final reads after the world was healed.
+    pub is_final: bool,
+    /// The position was set by seek, assignment or an out-of-range reset since the session's last poll here.
+    pub after_seek: bool,
+}
+
+/// One record delivered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Read {
+    /// Its offset.
+    pub offset: Offset,
+    /// Its identity; `None` when no workload could have sent these bytes.
+    pub value: Option<ValueId>,
+    /// Hash over key, value, headers and timestamp as read.
+    pub digest: u64,
+    /// Leader epoch of its batch.
+    pub leader_epoch: Option<LeaderEpoch>,
+}
+
+/// One ListOffsets(latest) that was answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TailRead {
+    /// Of which partition.
+    pub partition: TopicIdPartition,
+    /// The end offset told, exclusive.
+    pub end: Offset,
+    /// Who answered.
+    pub broker: NodeId,
+    /// Its leader epoch.
+    pub leader_epoch: Option<LeaderEpoch>,
+}
+
+/// A run's operations, in order of invocation.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct History {
+    /// The operations.
+    pub ops: Vec<Op>,
+}

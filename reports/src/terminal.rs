@@ -1,0 +1,164 @@
+//! The report that a person reads in a terminal: the answer, then why, then the evidence, then how to see it again.
+
+use crate::{CheckLine, FaultLine, RunReport};
+use checker::{CheckOutcome, Verdict};
+use owo_colors::{OwoColorize, Style};
+use std::fmt::Write;
+
+/// Renders one run. With `color` false the text holds no escape code.
+#[must_use]
+pub fn render(report: &RunReport, color: bool, verbose: bool) -> String {
+    let paint = Paint { color };
+    let mut text = String::new();
+    headline(&mut text, report, &paint);
+    for reason in &report.reasons {
+        let _ = writeln!(text, "  {reason}");
+    }
+    for violation in &report.violations {
+        let _ = writeln!(text, "\n{}  {}", paint.bad(&violation.check), violation.guarantee);
+        for line in &violation.evidence {
+            let _ = writeln!(text, "    {line}");
+        }
+    }
+    if !report.story.is_empty() {
+        let _ = writeln!(text, "\n{}", paint.head("What happened"));
+        for sentence in &report.story {
+            let _ = writeln!(text, "  {sentence}");
+        }
+        let _ = writeln!(text, "  {}", report.traffic);
+    }
+    if !report.faults.is_empty() {
+        let _ = writeln!(text, "\n{}", paint.head("Faults and their effects"));
+        for fault in &report.faults {
+            let _ = writeln!(text, "  {}", fault_line(fault));
+        }
+    }
+    let _ = writeln!(text, "\n{}", paint.head("Checks"));
+    checks(&mut text, &report.checks, &paint, verbose);
+    let _ = writeln!(text, "\n{}  {:032x}  {} events", paint.head("Fingerprint"), report.fingerprint, report.events);
+    let _ = writeln!(text, "{}    {}", paint.head("Reproduce"), report.reproduce);
+    text
+}
+
+struct Paint {
+    color: bool,
+}
+
+impl Paint {
+    fn style(&self, text: &str, style: Style) -> String {
+        if self.color { text.style(style).to_string() } else { text.to_owned() }
+    }
+    fn head(&self, text: &str) -> String {
+        self.style(text, Style::new().bold())
+    }
+    fn bad(&self, text: &str) -> String {
+        self.style(text, Style::new().red().bold())
+    }
+    fn good(&self, text: &str) -> String {
+        self.style(text, Style::new().green().bold())
+    }
+    fn dim(&self, text: &str) -> String {
+        self.style(text, Style::new().dimmed())
+    }
+    fn warn(&self, text: &str) -> String {
+        self.style(text, Style::new().yellow().bold())
+    }
+}
+
+fn headline(text: &mut String, report: &RunReport, paint: &Paint) {
+    let word = match report.verdict {
+        Verdict::Pass => paint.good("PASS"),
+        Verdict::Violation => paint.bad("VIOLATION"),
+        Verdict::Inconclusive => paint.warn("INCONCLUSIVE"),
+        Verdict::NonDeterministic => paint.bad("NON-DETERMINISTIC"),
+    };
+    let expected = match (report.verdict == report.expected, report.expected) {
+        (true, Verdict::Pass) => String::new(),
+        (true, _) => ", as the scenario expects".to_owned(),
+        (false, expected) => format!(", where the scenario expects {expected}"),
+    };
+    let _ = writeln!(
+        text,
+        "{word}  {} · seed {} · {} simulated{expected}",
+        report.scenario,
+        report.seed_text(),
+        seconds(report.simulated_ms),
+    );
+    let _ = writeln!(text, "  {}", paint.dim(&report.question));
+}
+
+fn fault_line(fault: &FaultLine) -> String {
+    let until = match fault.to_ms {
+        Some(to) => format!("{} to {}", seconds(fault.from_ms), seconds(to)),
+        None => format!("from {}", seconds(fault.from_ms)),
+    };
+    let effects: Vec<String> =
+        fault.effects.iter().filter(|(_, count)| **count > 0).map(|(name, count)| format!("{count} {name}")).collect();
+    let effects = if effects.is_empty() { "no effect".to_owned() } else { effects.join(", ") };
+    format!("{:<14} {}  {until}: {effects}", fault.kind, fault.target)
+}
+
+/// Violated, unknown and vacuous checks a line each; those that passed in one paragraph unless `verbose`.
+fn checks(text: &mut String, lines: &[CheckLine], paint: &Paint, verbose: bool) {
+    let mut passed = Vec::new();
+    for check in lines {
+        let count = check.opportunities;
+        let allowed: u64 = check.allowed.values().sum();
+        match check.outcome {
+            CheckOutcome::Pass if !verbose && allowed == 0 => passed.push(format!("{} ({count})", check.id)),
+            CheckOutcome::Pass => {
+                let _ = writeln!(text, "  {} {:<24} {count} opportunities{}", paint.good("ok  "), check.id, reasons(check));
+            }
+            CheckOutcome::Violation => {
+                let number = check.violations;
+                let _ = writeln!(
+                    text,
+                    "  {} {:<24} {number} of {count} opportunities violated{}",
+                    paint.bad("FAIL"),
+                    check.id,
+                    reasons(check),
+                );
+            }
+            CheckOutcome::Unknown => {
+                let _ = writeln!(text, "  {} {:<24} its budget ran out", paint.warn("??  "), check.id);
+            }
+            CheckOutcome::Vacuous if verbose => {
+                let _ = writeln!(text, "  {} {:<24} never had an opportunity", paint.dim("--  "), check.id);
+            }
+            CheckOutcome::Vacuous => {}
+        }
+    }
+    if !passed.is_empty() {
+        let number = passed.len();
+        let _ = writeln!(text, "  {} {number} passed, with their opportunities:", paint.good("ok  "));
+        let mut line = String::new();
+        for (index, item) in passed.iter().enumerate() {
+            let item = if index + 1 == number { item.clone() } else { format!("{item}, ") };
+            if line.len() + item.len() > 100 {
+                let _ = writeln!(text, "       {}", line.trim_end());
+                line.clear();
+            }
+            line.push_str(&item);
+        }
+        let _ = writeln!(text, "       {line}");
+    }
+    let vacuous: Vec<&str> =
+        lines.iter().filter(|check| check.outcome == CheckOutcome::Vacuous).map(|check| check.id.as_str()).collect();
+    if !verbose && !vacuous.is_empty() {
+        let _ = writeln!(text, "  {} had no opportunity, so prove nothing here: {}", paint.dim("--  "), vacuous.join(", "));
+    }
+}
+
+fn reasons(check: &CheckLine) -> String {
+    if check.allowed.is_empty() {
+        return String::new();
+    }
+    let list: Vec<String> = check.allowed.iter().map(|(reason, count)| format!("{count} × {reason}")).collect();
+    format!("; allowed: {}", list.join(", "))
+}
+
+/// Milliseconds as seconds with three decimals.
+#[must_use]
+pub fn seconds(ms: u64) -> String {
+    format!("{}.{:03}s", ms / 1000, ms % 1000)
+}
