@@ -1,13 +1,34 @@
 //! A history in, a verdict out.
 //!
 //! The judge shares no logic with the accused: it knows what clients saw ([`History`]) and what brokers admit
-//! ([`observed`]), and nothing of how either came about.
+//! ([`WhiteBox`]), and nothing of how either came about. Three doors:
+//!
+//! - [`WhiteBox`] takes every [`Observation`](broker_types::Observation) while the run goes on;
+//! - [`judge`] reads the clients' history at its end;
+//! - [`converged`] looks at the cluster after it was healed.
+//!
+//! Each gives [`CheckResult`]s, one per check of [`CHECKS`]; [`verdict`] makes one judgement of them all.
 
+mod context;
+mod convergence;
 mod history;
+mod index;
+mod jsonl;
+mod judge;
+mod linearizability;
+mod observed;
+mod ordering;
+mod registry;
+mod replication;
 mod verdict;
 
+pub use context::{Allowed, Context, Excuse, ExcuseKind, Loss, LossKind, PartitionRules};
+pub use convergence::{BatchEnd, BrokerEnd, Canary, ControllerEnd, EndState, PartitionEnd, ReplicaEnd, converged};
 pub use history::{
-    Acks, History, Isolation, Op, OpId, OpKind, Outcome, Poll, Read, SessionId, SimTime, TailRead, ValueId,
-    Send,
+    Acks, History, Isolation, Op, OpId, OpKind, Outcome, Poll, Read, Send, SessionId, SimTime, TailRead, ValueId,
 };
-pub use verdict::{CheckOutcome, CheckResult, Verdict, Violation};
+pub use jsonl::{read_history, read_recording, write_history, write_recording};
+pub use judge::judge;
+pub use observed::WhiteBox;
+pub use registry::{CHECKS, CheckInfo, Evidence};
+pub use verdict::{CheckOutcome, CheckResult, Progress, Verdict, Violation, verdict};

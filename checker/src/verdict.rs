@@ -119,3 +119,62 @@ impl CheckResult {
         self.allowed.values().sum()
     }
 }
+
+/// What a run got done, beside what its checks say.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Progress {
+    /// Records acknowledged to producers.
+    pub acked: u64,
+    /// Records delivered to consumers.
+    pub read: u64,
+    /// The scenario has producers: without one acknowledged record it shows nothing.
+    pub produces: bool,
+    /// The scenario has consumers: without one delivered record it shows nothing.
+    pub consumes: bool,
+    /// Why the run ended before its time, in words; `None` when it did not.
+    pub stuck: Option<String>,
+    /// Marks that the scenario expects and that were not reached.
+    pub missing_marks: Vec<String>,
+    /// Required faults that never fired or had no effect, each as one phrase.
+    pub faults_without_effect: Vec<String>,
+}
+
+/// Judges a whole run, and says why when it is no pass. A violation wins over everything; stuck or idle is never a pass.
+#[must_use]
+pub fn verdict(results: &[CheckResult], progress: &Progress) -> (Verdict, Vec<String>) {
+    let violated: Vec<String> = results
+        .iter()
+        .filter(|result| result.outcome == CheckOutcome::Violation)
+        .map(|result| {
+            let first = result.violations.first().map_or("", |violation| &violation.guarantee);
+            match result.violations_in_all {
+                1 => format!("{}: {first}", result.id),
+                many => format!("{} ({many} times): {first}", result.id),
+            }
+        })
+        .collect();
+    if !violated.is_empty() {
+        return (Verdict::Violation, violated);
+    }
+    let mut reasons = Vec::new();
+    if let Some(stuck) = &progress.stuck {
+        reasons.push(format!("stuck: {stuck}"));
+    }
+    if progress.produces && progress.acked == 0 {
+        reasons.push("no record was acknowledged".to_owned());
+    }
+    if progress.consumes && progress.read == 0 {
+        reasons.push("no record was read".to_owned());
+    }
+    reasons.extend(progress.faults_without_effect.iter().map(|fault| format!("fault without effect: {fault}")));
+    reasons.extend(progress.missing_marks.iter().map(|mark| format!("mark not reached: {mark}")));
+    let unknown = results.iter().filter(|result| result.outcome == CheckOutcome::Unknown);
+    reasons.extend(unknown.map(|result| format!("check {} ran out of its budget", result.id)));
+    if results.iter().all(|result| result.opportunities == 0) {
+        reasons.push("no check had an opportunity".to_owned());
+    }
+    match reasons.is_empty() {
+        true => (Verdict::Pass, reasons),
+        false => (Verdict::Inconclusive, reasons),
+    }
+}

@@ -1,1 +1,12 @@
-//! Where broker, world, checker and reports meet: scenario files, runner, nemesis, command line.
+//! Where broker, world, checker and reports meet: scenario files, the runner, the command line.
+
+pub mod cli;
+pub mod commands;
+pub mod cluster;
+pub mod file;
+pub mod nemesis;
+pub mod recorder;
+pub mod run;
+mod logs;
+mod story;
+pub mod workload;

@@ -72,18 +72,26 @@ pub struct Canary {
 /// would run, and never repeat itself.
 #[must_use]
 pub fn canaries() -> Vec<Canary> {
-    let [first, second, other] = [7, 7, 8].map(|seed| run(seed, Config::default(), |world| async move {
-        let year = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |t| 1970 + t.as_secs() / 31_557_600);
-        let before = world.now();
-        world.sleep(Duration::from_secs(3600)).await;
-        let mut bytes = [0; 8];
-        let drawn = getrandom::fill(&mut bytes).map(|()| u64::from_le_bytes(bytes));
-        let order: HashMap<u32, ()> = (0..64).map(|n| (n, ())).collect();
-        let order: Vec<u32> = order.into_keys().collect();
-        (year, world.now() - before, drawn.ok(), order)
-    }).finished());
+    let [first, second, other] = [7, 7, 8].map(|seed| {
+        run(seed, Config::default(), |world| async move {
+            let year =
+                SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |t| 1970 + t.as_secs() / 31_557_600);
+            let before = world.now();
+            world.sleep(Duration::from_secs(3600)).await;
+            let mut bytes = [0; 8];
+            let drawn = getrandom::fill(&mut bytes).map(|()| u64::from_le_bytes(bytes));
+            let order: HashMap<u32, ()> = (0..64).map(|n| (n, ())).collect();
+            let order: Vec<u32> = order.into_keys().collect();
+            (year, world.now() - before, drawn.ok(), order)
+        })
+        .finished()
+    });
     let (Some(first), Some(second), Some(other)) = (first, second, other) else {
-        return vec![Canary { name: "a world runs", ok: false, detail: "the canaries' world did not finish".to_owned() }];
+        return vec![Canary {
+            name: "a world runs",
+            ok: false,
+            detail: "the canaries' world did not finish".to_owned(),
+        }];
     };
     let canary = |name, ok, detail| Canary { name, ok, detail };
     vec![

@@ -30,7 +30,7 @@
 //!
 //! # Map
 //!
-//! [`World`] the driver's handle: hosts, faults, time · [`env`] what a process sees · [`network`], [`disk`], [`clock`]
+//! [`World`] the driver's handle: hosts, faults, time · [`mod@env`] what a process sees · [`network`], [`disk`], [`clock`]
 //! the three halves of the outside and their faults · [`trace`], [`determinism`] what a run leaves, and how two are
 //! compared · [`fault_budget`] how much may be broken at once · [`seed`] how chance is split.
 

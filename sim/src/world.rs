@@ -492,11 +492,14 @@ impl Shared {
             life.timers.close();
         }
         // 2. Its peers.
-        self.network.depart(id, match state {
-            ProcessState::Exited => Departure::Exit,
-            ProcessState::PowerLost => Departure::PowerLoss,
-            _ => Departure::Crash,
-        });
+        self.network.depart(
+            id,
+            match state {
+                ProcessState::Exited => Departure::Exit,
+                ProcessState::PowerLost => Departure::PowerLoss,
+                _ => Departure::Crash,
+            },
+        );
         // 3. Its files.
         if state == ProcessState::PowerLost {
             let losses = host.disk.power_loss();

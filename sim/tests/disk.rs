@@ -56,21 +56,24 @@ fn a_synced_file_in_a_synced_directory_survives_every_power_loss() {
 fn a_name_that_was_not_synced_may_be_lost_with_its_file() {
     let mut outcomes = std::collections::BTreeSet::new();
     for seed in 0..60 {
-        outcomes.insert(sim::run(seed, Config::default(), |world| async move {
-            let (host, env) = host(&world);
-            let old = create(&env, "/state").await;
-            old.append(some("old")).await.unwrap();
-            old.sync_data().await.unwrap();
-            env.disk().sync_dir(Path::new("/")).await.unwrap();
-            let new = create(&env, "/state.tmp").await;
-            new.append(some("new")).await.unwrap();
-            new.sync_data().await.unwrap();
-            env.disk().rename(Path::new("/state.tmp"), Path::new("/state")).await.unwrap();
-            let _env = cycle(&world, host);
-            let left = world.disk_snapshot(host);
-            let names: Vec<String> = left.files().map(|(path, _)| path.to_owned()).collect();
-            format!("{names:?} {:?}", left.read("/state").unwrap())
-        }).expect_clean());
+        outcomes.insert(
+            sim::run(seed, Config::default(), |world| async move {
+                let (host, env) = host(&world);
+                let old = create(&env, "/state").await;
+                old.append(some("old")).await.unwrap();
+                old.sync_data().await.unwrap();
+                env.disk().sync_dir(Path::new("/")).await.unwrap();
+                let new = create(&env, "/state.tmp").await;
+                new.append(some("new")).await.unwrap();
+                new.sync_data().await.unwrap();
+                env.disk().rename(Path::new("/state.tmp"), Path::new("/state")).await.unwrap();
+                let _env = cycle(&world, host);
+                let left = world.disk_snapshot(host);
+                let names: Vec<String> = left.files().map(|(path, _)| path.to_owned()).collect();
+                format!("{names:?} {:?}", left.read("/state").unwrap())
+            })
+            .expect_clean(),
+        );
     }
     let expected = [r#"["/state", "/state.tmp"] b"old""#, r#"["/state"] b"new""#, r#"["/state"] b"old""#];
     assert_eq!(outcomes.into_iter().collect::<Vec<_>>(), expected);
@@ -104,22 +107,25 @@ fn a_sync_covers_what_was_written_when_it_was_called_and_holds_when_it_returns()
     };
     let mut lengths = std::collections::BTreeSet::new();
     for seed in 0..60 {
-        lengths.insert(sim::run(seed, config.clone(), |world| async move {
-            let (host, env) = host(&world);
-            let file = create(&env, "/a").await;
-            env.disk().sync_dir(Path::new("/")).await.unwrap();
-            file.append(some("before")).await.unwrap();
-            let start = world.now();
-            let syncing = file.sync_data();
-            file.append(some(" after")).await.unwrap();
-            syncing.await.unwrap();
-            assert!(world.now() - start >= Duration::from_millis(10));
-            // This one does not return before the power goes, and promises nothing.
-            let _promise = file.sync_data();
-            world.sleep(Duration::from_millis(5)).await;
-            let _env = cycle(&world, host);
-            world.disk_snapshot(host).read("/a").unwrap().len()
-        }).expect_clean());
+        lengths.insert(
+            sim::run(seed, config.clone(), |world| async move {
+                let (host, env) = host(&world);
+                let file = create(&env, "/a").await;
+                env.disk().sync_dir(Path::new("/")).await.unwrap();
+                file.append(some("before")).await.unwrap();
+                let start = world.now();
+                let syncing = file.sync_data();
+                file.append(some(" after")).await.unwrap();
+                syncing.await.unwrap();
+                assert!(world.now() - start >= Duration::from_millis(10));
+                // This one does not return before the power goes, and promises nothing.
+                let _promise = file.sync_data();
+                world.sleep(Duration::from_millis(5)).await;
+                let _env = cycle(&world, host);
+                world.disk_snapshot(host).read("/a").unwrap().len()
+            })
+            .expect_clean(),
+        );
     }
     assert_eq!(lengths.into_iter().collect::<Vec<_>>(), [6, 12]);
 }

@@ -45,11 +45,8 @@ fn echo() -> sim::Boot {
 
 /// A link of exactly one millisecond.
 fn exact() -> Config {
-    let link = LinkConfig {
-        latency: DurationRange::fixed(Duration::from_millis(1)),
-        bytes_per_second: None,
-        loss_ppm: 0,
-    };
+    let link =
+        LinkConfig { latency: DurationRange::fixed(Duration::from_millis(1)), bytes_per_second: None, loss_ppm: 0 };
     Config { network: NetworkConfig { link, ..NetworkConfig::default() }, ..Config::default() }
 }
 
@@ -151,10 +148,13 @@ fn what_is_sent_into_a_partition_arrives_after_it() {
         let mut connection = env.network().connect("server", PORT).await.unwrap();
         let fault = world.install(NetworkFault::Partition { groups: vec![vec![server], vec![client]] });
         let start = world.now();
-        env.go("heal", { let world = world.clone(); async move {
-            world.sleep(Duration::from_secs(3)).await;
-            world.remove(fault);
-        }});
+        env.go("heal", {
+            let world = world.clone();
+            async move {
+                world.sleep(Duration::from_secs(3)).await;
+                world.remove(fault);
+            }
+        });
         assert_eq!(say(&mut connection, "late").await.unwrap(), "late");
         // Sent again after 0.2, 0.6, 1.4, 3.0 and 6.2 seconds; at 3.0 the way was just about to open.
         let took = world.now() - start;
@@ -243,10 +243,13 @@ fn a_host_without_power_is_silent_until_it_is_back_and_resets_then() {
         let mut connection = env.network().connect("server", PORT).await.unwrap();
         let start = world.now();
         assert!(world.power_loss(server));
-        env.go("power on", { let world = world.clone(); async move {
-            world.sleep(Duration::from_secs(3)).await;
-            world.start(server);
-        }});
+        env.go("power on", {
+            let world = world.clone();
+            async move {
+                world.sleep(Duration::from_secs(3)).await;
+                world.start(server);
+            }
+        });
         assert_eq!(say(&mut connection, "anybody?").await, Err(ErrorKind::ConnectionReset));
         let took = world.now() - start;
         assert!(took > Duration::from_secs(3) && took < Duration::from_millis(6_300), "{took:?}");
@@ -274,14 +277,17 @@ fn a_host_that_stays_without_power_is_given_up() {
 #[test]
 fn a_writer_stalls_while_its_reader_does_not_read() {
     sim::run(1, exact(), |world| async move {
-        let server = world.add_node("server", boot(|env| async move {
-            let mut listener = env.network().listen("server", PORT).await.unwrap();
-            let mut connection = listener.accept().await.unwrap();
-            env.sleep(Duration::from_secs(10)).await;
-            let mut heard = BytesMut::new();
-            while connection.reader.read(&mut heard).await.unwrap() > 0 {}
-            assert_eq!(heard.len(), 1_000_000);
-        }));
+        let server = world.add_node(
+            "server",
+            boot(|env| async move {
+                let mut listener = env.network().listen("server", PORT).await.unwrap();
+                let mut connection = listener.accept().await.unwrap();
+                env.sleep(Duration::from_secs(10)).await;
+                let mut heard = BytesMut::new();
+                while connection.reader.read(&mut heard).await.unwrap() > 0 {}
+                assert_eq!(heard.len(), 1_000_000);
+            }),
+        );
         let client = world.add_node("client", idle());
         world.start(server);
         world.start(client);
@@ -356,11 +362,14 @@ fn slow_throttled_and_lossy_links_take_longer_and_count_it() {
 fn a_panic_crashes_its_process_and_nobody_else() {
     let outcome = sim::run(1, exact(), |world| async move {
         let (server, client, _) = pair(&world);
-        let bad = world.add_node("bad", boot(|env| async move {
-            env.sleep(Duration::from_secs(1)).await;
-            env.go("worse", async { panic!("out of luck") });
-            std::future::pending().await
-        }));
+        let bad = world.add_node(
+            "bad",
+            boot(|env| async move {
+                env.sleep(Duration::from_secs(1)).await;
+                env.go("worse", async { panic!("out of luck") });
+                std::future::pending::<()>().await;
+            }),
+        );
         world.start(bad);
         world.sleep(Duration::from_secs(2)).await;
         assert_eq!(world.state(bad), ProcessState::Panicked);
@@ -377,7 +386,11 @@ fn a_panic_crashes_its_process_and_nobody_else() {
 
 #[test]
 fn a_drivers_panic_a_time_limit_a_poll_limit_and_a_standstill_end_the_run() {
-    let outcome = sim::run(1, exact(), |_| async { if true { panic!("enough") } });
+    let outcome = sim::run(1, exact(), |_| async {
+        if true {
+            panic!("enough")
+        }
+    });
     assert!(matches!(outcome.end, RunEnd::DriverPanicked { message, .. } if message == "enough"));
 
     let config = Config { time_limit: Some(Duration::from_secs(60)), ..exact() };
@@ -395,9 +408,16 @@ fn a_drivers_panic_a_time_limit_a_poll_limit_and_a_standstill_end_the_run() {
     assert!(outcome.simulated < SimTime::from_secs(1), "stuck from the beginning, not at the end of time");
 
     let outcome = sim::run(1, Config { poll_limit: Some(10_000), ..exact() }, |world| async move {
-        let host = world.add_node("host", boot(|_| async {
-            std::future::poll_fn::<(), _>(|cx| { cx.waker().wake_by_ref(); std::task::Poll::Pending }).await;
-        }));
+        let host = world.add_node(
+            "host",
+            boot(|_| async {
+                std::future::poll_fn::<(), _>(|cx| {
+                    cx.waker().wake_by_ref();
+                    std::task::Poll::Pending
+                })
+                .await;
+            }),
+        );
         world.start(host);
         world.sleep(Duration::from_secs(1)).await;
     });
@@ -413,10 +433,13 @@ fn a_paused_process_is_late_and_loses_nothing() {
         let start = world.now();
         assert!(world.pause(server));
         assert!(!world.pause(server) && world.is_up(server));
-        env.go("resume", { let world = world.clone(); async move {
-            world.sleep(Duration::from_secs(7)).await;
-            assert!(world.resume(server));
-        }});
+        env.go("resume", {
+            let world = world.clone();
+            async move {
+                world.sleep(Duration::from_secs(7)).await;
+                assert!(world.resume(server));
+            }
+        });
         assert_eq!(say(&mut connection, "wake up").await.unwrap(), "wake up");
         assert_about(world.now() - start, Duration::from_millis(7_001));
     })
@@ -452,10 +475,13 @@ fn what_a_dying_process_does_on_its_way_out_reaches_nobody() {
         }
     }
     sim::run(1, exact(), |world| async move {
-        let host = world.add_node("host", boot(|env| async move {
-            let _words = LastWords(env);
-            std::future::pending::<()>().await;
-        }));
+        let host = world.add_node(
+            "host",
+            boot(|env| async move {
+                let _words = LastWords(env);
+                std::future::pending::<()>().await;
+            }),
+        );
         world.start(host);
         world.sleep(Duration::from_secs(1)).await;
         world.crash(host);
@@ -539,13 +565,16 @@ fn runs_leave_nothing_behind() {
         let outcome = sim::run(seed, config, move |world| async move {
             let held = Tracer(tracer);
             let world_too = world.clone();
-            let host = world.add_node("holder", Arc::new(move |env, _| {
-                let held = (Tracer(Arc::clone(&held.0)), env, world_too.clone());
-                Box::pin(async move {
-                    std::future::pending::<()>().await;
-                    drop(held);
-                })
-            }));
+            let host = world.add_node(
+                "holder",
+                Arc::new(move |env, _| {
+                    let held = (Tracer(Arc::clone(&held.0)), env, world_too.clone());
+                    Box::pin(async move {
+                        std::future::pending::<()>().await;
+                        drop(held);
+                    })
+                }),
+            );
             world.start(host);
             busy(world).await
         });

@@ -16,7 +16,7 @@ use std::time::Duration;
 const PARTITIONS: i32 = 4;
 
 /// Runs `test` with a client and the name of a topic of its own.
-fn with_cluster<F: Future<Output = ()>>(name: &str, test: impl FnOnce(Client, TopicName) -> F) {
+fn with_cluster<F: Future<Output = ()>>(name: &str, test: impl FnOnce(Client, TopicName, Arc<dyn Env>) -> F) {
     let bootstrap = std::env::var("KAFKA_BOOTSTRAP").expect("KAFKA_BOOTSTRAP names a cluster");
     let bootstrap = bootstrap.split(',').map(|server| {
         let (host, port) = server.rsplit_once(':').expect("host:port");
@@ -27,16 +27,17 @@ fn with_cluster<F: Future<Output = ()>>(name: &str, test: impl FnOnce(Client, To
     let env: Arc<dyn Env> = TokioEnv::new(runtime.handle().clone());
     let topic = TopicName::from(format!("{name}-{}", env.wall().0).as_str());
     runtime.block_on(async move {
-        let client = Client::new(env, config);
+        let client = Client::new(env.clone(), config);
         let wanted = NewTopic {
             name: topic.clone(),
             partitions: Some(PARTITIONS),
             replication_factor: Some(std::env::var("KAFKA_RF").map_or(1, |rf| rf.parse().unwrap())),
             assignment: BTreeMap::new(),
-            config: BTreeMap::new(),
+            // The records' timestamps lie years back.
+            config: BTreeMap::from([("retention.ms".to_owned(), "-1".to_owned())]),
         };
         client.admin().create_topic(&wanted).await.unwrap();
-        test(client.clone(), topic.clone()).await;
+        test(client.clone(), topic.clone(), env).await;
         client.admin().delete_topic(&topic).await.unwrap();
     });
 }
@@ -81,7 +82,7 @@ async fn read(client: &Client, topic: &TopicName, count: usize, isolation: Isola
 #[test]
 #[ignore = "needs a Kafka cluster"]
 fn what_is_produced_is_read_back_in_order_with_every_codec() {
-    with_cluster("codecs", |client, topic| async move {
+    with_cluster("codecs", |client, topic, _env| async move {
         let mut sent = 0..;
         let mut total = 0;
         for compression in Compression::ALL {
@@ -118,7 +119,7 @@ fn what_is_produced_is_read_back_in_order_with_every_codec() {
 #[test]
 #[ignore = "needs a Kafka cluster"]
 fn every_acks_and_no_idempotence_are_understood() {
-    with_cluster("acks", |client, topic| async move {
+    with_cluster("acks", |client, topic, _env| async move {
         for (acks, idempotence) in [(Acks::None, false), (Acks::Leader, false), (Acks::All, false), (Acks::All, true)] {
             let producer = Producer::new(&client, ProducerConfig { acks, idempotence, ..ProducerConfig::default() });
             let deliveries: Vec<Delivery> = (0..500).map(|n| producer.send(record(&topic, n))).collect();
@@ -136,7 +137,7 @@ fn every_acks_and_no_idempotence_are_understood() {
 #[test]
 #[ignore = "needs a Kafka cluster"]
 fn offsets_are_listed_and_positions_found() {
-    with_cluster("offsets", |client, topic| async move {
+    with_cluster("offsets", |client, topic, _env| async move {
         let producer = Producer::new(&client, ProducerConfig::default());
         let partition = TopicPartition { topic: topic.clone(), partition: 1 };
         for n in 0..10 {
@@ -170,7 +171,7 @@ fn offsets_are_listed_and_positions_found() {
 #[test]
 #[ignore = "needs a Kafka cluster"]
 fn the_cluster_and_its_topics_are_described() {
-    with_cluster("admin", |client, topic| async move {
+    with_cluster("admin", |client, topic, _env| async move {
         let admin = client.admin();
         let cluster = admin.describe_cluster().await.unwrap();
         assert!(cluster.cluster_id.is_some() && !cluster.nodes.is_empty());
@@ -188,5 +189,51 @@ fn the_cluster_and_its_topics_are_described() {
             config: BTreeMap::new(),
         };
         assert_eq!(admin.create_topic(&again).await.unwrap_err().code, ErrorCode::TopicAlreadyExists);
+    });
+}
+
+/// Meant to run while somebody kills and restarts brokers; `KAFKA_SECONDS` says how long.
+#[test]
+#[ignore = "needs a Kafka cluster"]
+fn nothing_acknowledged_is_lost_repeated_or_reordered() {
+    let seconds = std::env::var("KAFKA_SECONDS").map_or(2, |seconds| seconds.parse().unwrap());
+    with_cluster("chaos", |client, topic, env| async move {
+        let producer = Producer::new(&client, ProducerConfig::default());
+        let (mut deliveries, mut n) = (Vec::new(), 0);
+        for _ in 0..seconds * 100 {
+            for _ in 0..5 {
+                deliveries.push((n, producer.send(record(&topic, n))));
+                n += 1;
+            }
+            producer.room().await;
+            env.sleep(Duration::from_millis(10)).await;
+        }
+        producer.flush().await;
+        let (mut acknowledged, mut failures, mut unknown) = (BTreeMap::new(), 0, 0);
+        for (n, delivery) in deliveries {
+            match delivery.await {
+                Ok(told) => {
+                    failures += usize::from(told.failures > 0);
+                    acknowledged.insert(n, (told.partition, told.offset));
+                }
+                Err(error) => {
+                    unknown += 1;
+                    println!("{n}: {error}");
+                }
+            }
+        }
+        println!("{n} sent, {} acknowledged, {failures} of them after a failure, {unknown} not", acknowledged.len());
+        let records = read(&client, &topic, n as usize, IsolationLevel::ReadUncommitted).await;
+        let mut seen = BTreeMap::new();
+        let mut last: BTreeMap<TopicPartition, u32> = BTreeMap::new();
+        for got in records {
+            let n = (got.timestamp - 1_700_000_000_000) as u32;
+            assert!(last.insert(got.partition.clone(), n).is_none_or(|before| before < n), "{n} out of order or twice");
+            seen.insert(n, (got.partition, Some(got.offset)));
+        }
+        for (n, place) in &acknowledged {
+            let found = seen.get(n).unwrap_or_else(|| panic!("{n} was acknowledged at {place:?} and is gone"));
+            assert!(place.1.is_none() || found == place, "{n} acknowledged at {place:?}, read at {found:?}");
+        }
     });
 }

@@ -113,3 +113,67 @@ impl<R: Ord + Copy, P: Ord + Copy> Purgatory<R, P> {
         self.waiting.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ends(log_end: i64, high_watermark: i64) -> Ends {
+        Ends {
+            log_end: Offset(log_end),
+            high_watermark: Offset(high_watermark),
+            last_stable_offset: Offset(high_watermark),
+        }
+    }
+
+    fn watch(partition: u8, limit: ReadLimit, beyond: i64) -> Watch<u8> {
+        Watch { partition, limit, beyond: Offset(beyond) }
+    }
+
+    #[test]
+    fn a_request_leaves_when_the_end_it_waits_for_moves_and_only_once() {
+        let mut purgatory = Purgatory::default();
+        purgatory.park(1, MonoTime(100), [watch(0, ReadLimit::LogEnd, 5), watch(1, ReadLimit::LogEnd, 9)]);
+        purgatory.park(2, MonoTime(100), [watch(0, ReadLimit::HighWatermark, 5)]);
+        let mut ready = Vec::new();
+        purgatory.moved(0, &ends(5, 5), false, &mut ready);
+        assert_eq!(ready, []);
+        purgatory.moved(0, &ends(6, 5), false, &mut ready);
+        assert_eq!(ready, [1]);
+        purgatory.moved(1, &ends(50, 50), false, &mut ready);
+        purgatory.moved(0, &ends(6, 6), false, &mut ready);
+        assert_eq!(ready, [1, 2]);
+        assert!(purgatory.is_empty() && purgatory == Purgatory::default());
+    }
+
+    #[test]
+    fn a_changed_role_releases_everyone_who_watches_in_the_order_they_parked() {
+        let mut purgatory = Purgatory::default();
+        for request in [3, 1, 2] {
+            purgatory.park(
+                request,
+                MonoTime(100),
+                [watch(0, ReadLimit::LogEnd, 5), watch(0, ReadLimit::HighWatermark, 5)],
+            );
+        }
+        purgatory.park(9, MonoTime(100), [watch(1, ReadLimit::LogEnd, 5)]);
+        let mut ready = vec![77];
+        purgatory.moved(0, &ends(0, 0), true, &mut ready);
+        assert_eq!(ready, [77, 3, 1, 2]);
+        assert_eq!(purgatory.len(), 1);
+    }
+
+    #[test]
+    fn deadlines_come_in_order_and_a_cancelled_request_never_returns() {
+        let mut purgatory = Purgatory::default();
+        purgatory.park(1, MonoTime(30), [watch(0, ReadLimit::LogEnd, 5)]);
+        purgatory.park(2, MonoTime(20), [watch(0, ReadLimit::LogEnd, 5)]);
+        purgatory.park(3, MonoTime(10), [watch(0, ReadLimit::LogEnd, 5)]);
+        assert!(purgatory.cancel(3) && !purgatory.cancel(3));
+        assert_eq!(purgatory.wakeup(), Some(MonoTime(20)));
+        let mut ready = Vec::new();
+        purgatory.expire(MonoTime(30), &mut ready);
+        assert_eq!(ready, [2, 1]);
+        assert_eq!(purgatory.wakeup(), None);
+    }
+}

@@ -185,6 +185,12 @@ impl Broker {
         }
     }
 
+    /// Waits until this node's metadata has that many brokers that are not fenced.
+    pub async fn knows_brokers(&self, count: usize) {
+        let enough = |image: &Arc<MetadataImage>| image.brokers().values().filter(|one| !one.fenced).count() >= count;
+        let _ = self.node.metadata.clone().wait_for(enough).await;
+    }
+
     /// Waits until the node has ended; `true` if it did so on its own because something broke.
     pub async fn stopped(&self) -> bool {
         let _ = self.node.stopping.clone().wait_for(|stop| *stop).await;
@@ -237,8 +243,17 @@ async fn listen(node: &Arc<Node>) -> Result<(), StartError> {
         .map(|(kind, endpoint)| (kind, endpoint.clone()))
         .collect();
     for (kind, endpoint) in wanted {
-        let listener = node.env.network().listen(&endpoint.host, endpoint.port).await.map_err(|source| {
-            StartError::Listen { host: endpoint.host.clone(), port: endpoint.port, source }
+        let network = node.env.network();
+        // No host means every interface: of both families where the system has IPv6, and one socket serves both then.
+        let host = if endpoint.host.is_empty() { "::" } else { &endpoint.host };
+        let mut bound = network.listen(host, endpoint.port).await;
+        if endpoint.host.is_empty() && bound.as_ref().is_err_and(|error| error.kind() != std::io::ErrorKind::AddrInUse) {
+            bound = network.listen("0.0.0.0", endpoint.port).await;
+        }
+        let listener = bound.map_err(|source| StartError::Listen {
+            host: endpoint.host.clone(),
+            port: endpoint.port,
+            source,
         })?;
         let port = listener.local_addr().port();
         node.bound.lock().expect("never held across a panic").insert(endpoint.name.clone(), port);

@@ -7,7 +7,7 @@ use super::quantity::{Bytes, Proportion, SimDuration};
 use super::read_action::{read_nemesis, read_step};
 use super::references::{Reference, References};
 use super::scenario::*;
-use super::table::{Errors, Fields, Value};
+use super::table::{Errors, Fields, MAX_ERRORS, Value};
 use super::words;
 use super::workload::*;
 use std::ops::Range;
@@ -34,11 +34,12 @@ pub fn parse(file: &str, text: &str) -> Result<Scenario, Diagnostics> {
     if !syntax.is_empty() {
         // What a broken line was meant to say is not known, so that nothing is missing and no name is wrong for certain;
         // nor is anything on the broken lines themselves.
-        let broken: Vec<Range<usize>> = syntax.iter().filter_map(|error| Some(line_of(text, error.span()?))).collect();
+        let broken: Vec<Range<usize>> =
+            syntax.iter().take(MAX_ERRORS).filter_map(|error| Some(line_of(text, error.span()?))).collect();
         let on_broken_line =
             |span: &Range<usize>| broken.iter().any(|line| span.start <= line.end && span.end >= line.start);
         errors.retain(|error| error.kind == DiagnosticKind::Shape && !error.span.as_ref().is_some_and(on_broken_line));
-        errors.extend(syntax.iter().map(|error| {
+        errors.extend(syntax.iter().take(MAX_ERRORS).map(|error| {
             let message = words::shortened(error.message().lines().next().unwrap_or("this is no TOML"));
             let help = error.message().lines().nth(1).unwrap_or_default().to_string();
             Diagnostic::new(DiagnosticKind::Syntax, error.span(), format!("this is no TOML: {message}")).help(help)

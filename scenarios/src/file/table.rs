@@ -18,6 +18,9 @@ pub(super) struct Errors(RefCell<Vec<Diagnostic>>);
 /// More errors of one file are not kept: a hostile file has one in every five bytes.
 pub(super) const MAX_ERRORS: usize = 1000;
 
+/// A scenario has no more topics, workloads, steps or nemeses than this, each.
+const MAX_TABLES: usize = 20_000;
+
 impl Errors {
     pub(super) fn push(&self, error: Diagnostic) {
         if !self.is_full() {
@@ -270,7 +273,18 @@ impl<'a> Value<'a> {
     /// The value as one item of a list of tables: `[[topic]]`.
     pub(super) fn tables(&self) -> Vec<Value<'a>> {
         match self.raw() {
-            DeValue::Array(_) => self.list("tables").unwrap_or_default(),
+            DeValue::Array(_) => {
+                let mut items = self.list("tables").unwrap_or_default();
+                if items.len() > MAX_TABLES {
+                    let (name, count) = (&self.name, items.len());
+                    self.wrong(
+                        format!("there are {count} tables `[[{name}]]`"),
+                        format!("a scenario has at most {MAX_TABLES} of a kind"),
+                    );
+                    items.truncate(MAX_TABLES);
+                }
+                items
+            }
             DeValue::Table(_) => {
                 let name = &self.name;
                 self.errors.push(

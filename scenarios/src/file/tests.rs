@@ -128,6 +128,26 @@ fn a_file_that_is_too_long_is_not_read() {
 }
 
 #[test]
+fn a_hostile_file_costs_no_more_than_its_size() {
+    let files = [
+        (0..100_000).map(|n| format!("k{n}=1\n")).collect::<String>(),
+        format!("name = \"t\"\n[[step]]\n{}", (0..100_000).map(|n| format!("k{n}=1\n")).collect::<String>()),
+        "[[step]]\n".repeat(100_000),
+        (0..40_000).map(|n| format!("[[topic]]\nname=\"a{n}\"\n")).collect::<String>(),
+        "= = =\n".repeat(150_000),
+        "[".repeat(1 << 20),
+        format!("a = {}", "[".repeat(1 << 19)),
+        format!("a = \"{}\"", "x".repeat(1 << 19)),
+        format!("{} = 1", "x".repeat(1 << 19)),
+    ];
+    for text in files {
+        let errors = errors_of(&text);
+        assert!(errors.errors.len() <= 2000, "{}", errors.errors.len());
+        assert!(errors.render(false).len() < 1 << 20, "{}", errors.render(false).len());
+    }
+}
+
+#[test]
 fn colour_adds_nothing_but_escape_sequences() {
     let errors = errors_of(&format!("qestion = 1\n{GOOD}"));
     let coloured = errors.render(true);
@@ -313,8 +333,6 @@ fn mutated() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
-
     #[test]
     fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
         if let Err(errors) = parse_bytes("noise", &bytes) {

@@ -15,7 +15,7 @@ use rand_core::Rng;
 use std::collections::BTreeSet;
 
 /// A rule draws no more moments than this, however long the run.
-const MAX_DRAWS: usize = 10_000;
+const MAX_DRAWS: usize = 1_000;
 /// A fault that the end of the run would cut shorter than this is not begun.
 const SHORTEST_NANOS: u64 = 10_000_000;
 /// How long a controlled shutdown and a start may take a node away.

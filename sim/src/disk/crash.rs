@@ -49,12 +49,8 @@ pub(crate) fn draw_prefix(rng: &mut ChaCha8Rng, least: usize, count: usize) -> u
 pub(crate) fn survivor(file: &mut FileData, now: SimTime, rng: &mut ChaCha8Rng, losses: &mut Losses) -> Rope {
     file.settle_due(now);
     let mut disk = file.on_disk();
-    let writes: Vec<Write> = file
-        .dirty
-        .iter()
-        .filter(|write| !matches!(write.what, What::Data { lost: true, .. }))
-        .cloned()
-        .collect();
+    let writes: Vec<Write> =
+        file.dirty.iter().filter(|write| !matches!(write.what, What::Data { lost: true, .. })).cloned().collect();
     if writes.is_empty() {
         return disk;
     }

@@ -53,7 +53,13 @@ impl SimDisk {
         state.tree.file(inode)?.handles += 1;
         let writable = mode != OpenMode::Read;
         let generation = state.generation;
-        Ok(Arc::new(SimFile { disk: Arc::clone(&self.disk), life: Arc::clone(&self.life), inode, writable, generation }))
+        Ok(Arc::new(SimFile {
+            disk: Arc::clone(&self.disk),
+            life: Arc::clone(&self.life),
+            inode,
+            writable,
+            generation,
+        }))
     }
 }
 
@@ -123,10 +129,11 @@ impl Disk for SimDisk {
             return Completion::ready(Err(dead()));
         }
         let mut state = lock(&self.disk.state);
-        let (inode, end) = match state.tree.find(path).and_then(|inode| Ok((inode, state.tree.dir(inode)?.next_change()))) {
-            Ok(found) => found,
-            Err(error) => return self.disk.answer(&mut state, Err(error)),
-        };
+        let (inode, end) =
+            match state.tree.find(path).and_then(|inode| Ok((inode, state.tree.dir(inode)?.next_change()))) {
+                Ok(found) => found,
+                Err(error) => return self.disk.answer(&mut state, Err(error)),
+            };
         let (generation, disk) = (state.generation, Arc::clone(&self.disk));
         let delay = self.disk.sync_time(&mut state, 0);
         let (completer, completion) = Completion::pending();

@@ -4,7 +4,7 @@
 //! moment when it returns; a name (created, renamed, removed) is durable after `sync_dir` of its directory, and a new
 //! directory's own name after that of its parent. What is not synced becomes durable by itself after a drawn time, at
 //! most [`DiskConfig::write_back`]. A killed process leaves the page cache as it is. A power loss leaves what
-//! [`crash`] says: each unsynced write is kept, dropped or torn. A sync that was under way keeps going after its process
+//! the module `crash` says: each unsynced write is kept, dropped or torn. A sync that was under way keeps going after its process
 //! was killed, and is void after a power loss.
 
 pub(crate) mod crash;
@@ -150,7 +150,11 @@ impl HostDisk {
     }
 
     /// An outcome that is there at once, unless the disk is slow or stalls.
-    pub(crate) fn answer<T: Send + 'static>(self: &Arc<Self>, state: &mut State, outcome: io::Result<T>) -> Completion<T> {
+    pub(crate) fn answer<T: Send + 'static>(
+        self: &Arc<Self>,
+        state: &mut State,
+        outcome: io::Result<T>,
+    ) -> Completion<T> {
         if state.faults.is_empty() {
             return Completion::ready(outcome);
         }
@@ -192,9 +196,10 @@ impl HostDisk {
 
     /// How long a sync of so many dirty bytes takes.
     pub(crate) fn sync_time(&self, state: &mut State, dirty: u64) -> Duration {
-        let writing = self.config.bytes_per_second.map_or(0, |rate| {
-            (u128::from(dirty) * 1_000_000_000 / u128::from(rate.max(1))) as u64
-        });
+        let writing = self
+            .config
+            .bytes_per_second
+            .map_or(0, |rate| (u128::from(dirty) * 1_000_000_000 / u128::from(rate.max(1))) as u64);
         self.config.sync_latency.draw(&mut state.rng) + Duration::from_nanos(writing) + self.slowness(state)
     }
 
@@ -211,7 +216,8 @@ impl HostDisk {
     pub(crate) fn remove(&self, id: FaultId) {
         let mut state = lock(&self.state);
         state.faults.remove(id);
-        let released = if state.faults.stall().is_none() { std::mem::take(&mut state.faults.stalled) } else { Vec::new() };
+        let released =
+            if state.faults.stall().is_none() { std::mem::take(&mut state.faults.stalled) } else { Vec::new() };
         drop(state);
         for act in released {
             act();

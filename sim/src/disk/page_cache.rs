@@ -49,7 +49,13 @@ pub(crate) struct FileData {
 
 impl FileData {
     pub(crate) fn empty() -> Self {
-        FileData { cache: Rope::default(), durable: Durable::Prefix(0), dirty: VecDeque::new(), next: 0, diverged: false }
+        FileData {
+            cache: Rope::default(),
+            durable: Durable::Prefix(0),
+            dirty: VecDeque::new(),
+            next: 0,
+            diverged: false,
+        }
     }
 
     /// A file that was found on the disk: all of it is durable.

@@ -259,9 +259,8 @@ impl Tree {
                 open.extend(dir.pending.iter().flat_map(|change| change.names.iter().filter_map(|(_, to)| *to)));
             }
         }
-        self.inodes.retain(|id, inode| {
-            reached.contains_key(id) || matches!(inode, Inode::File(file) if file.handles > 0)
-        });
+        self.inodes
+            .retain(|id, inode| reached.contains_key(id) || matches!(inode, Inode::File(file) if file.handles > 0));
     }
 
     pub(crate) fn power_loss(&mut self, now: SimTime, rng: &mut ChaCha8Rng) -> Losses {

@@ -170,6 +170,7 @@ impl Net {
     }
 
     /// Something is sent to `to`: puts it into its inbox, or holds it back while the way is blocked.
+    #[expect(clippy::too_many_arguments, reason = "the connection is out of its slot while it is worked on")]
     pub(crate) fn post(
         &mut self,
         now: SimTime,
@@ -284,11 +285,11 @@ impl Net {
                 conn.ends[side].unacked_since = in_flight.then_some(now);
             }
         }
-        for side in 0..2 {
-            if held[side] && !conn.held[side] {
+        for (side, held) in held.into_iter().enumerate() {
+            if held && !conn.held[side] {
                 self.hold_back(now, conn, side);
             }
-            if !held[side] && conn.held[side] {
+            if !held && conn.held[side] {
                 self.let_through(now, conn, side);
             }
         }
@@ -479,7 +480,8 @@ impl Net {
                 conn.ends[side].kernel = Kernel::Closed;
                 let peer = other(side);
                 if conn.ends[peer].kernel == Kernel::Open && conn.ends[peer].reset.is_none() {
-                    let apart = self.is_blocked(conn.ends[peer].host, host) || self.is_blocked(host, conn.ends[peer].host);
+                    let apart =
+                        self.is_blocked(conn.ends[peer].host, host) || self.is_blocked(host, conn.ends[peer].host);
                     let asked = if apart { SimTime::NEVER } else { self.next_word(&conn, peer, now) };
                     self.answer_with_reset(&mut conn, peer, asked);
                 }

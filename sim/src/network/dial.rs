@@ -299,7 +299,7 @@ impl Drop for SimListener {
         let now = self.core.now();
         let waker = self.core.with(|net, wakes| {
             let listeners = &mut net.hosts[self.host.index()].listeners;
-            if !listeners.get(&self.addr.port()).is_some_and(|queue| queue.id == self.id) {
+            if listeners.get(&self.addr.port()).is_none_or(|queue| !self.is_mine(queue)) {
                 return None;
             }
             let mut queue = listeners.remove(&self.addr.port())?;

@@ -44,7 +44,14 @@ fn plan() -> impl Strategy<Value = Plan> {
         proptest::collection::vec(write, 1..30),
         proptest::collection::vec((1_u64..200, 1_u64..8_000), 0..3),
     )
-        .prop_map(|(seed, loss_ppm, narrow, buffer, writes, cuts)| Plan { seed, loss_ppm, narrow, buffer, writes, cuts })
+        .prop_map(|(seed, loss_ppm, narrow, buffer, writes, cuts)| Plan {
+            seed,
+            loss_ppm,
+            narrow,
+            buffer,
+            writes,
+            cuts,
+        })
 }
 
 fn carry(plan: Plan) -> (Vec<u8>, Vec<u8>) {
@@ -53,7 +60,8 @@ fn carry(plan: Plan) -> (Vec<u8>, Vec<u8>) {
         bytes_per_second: plan.narrow.then_some(1_000_000),
         loss_ppm: plan.loss_ppm,
     };
-    let network = NetworkConfig { link, send_buffer: plan.buffer, give_up: Duration::from_secs(300), ..NetworkConfig::default() };
+    let network =
+        NetworkConfig { link, send_buffer: plan.buffer, give_up: Duration::from_secs(300), ..NetworkConfig::default() };
     crate::run(plan.seed, Config { network, ..Config::default() }, move |world| async move {
         let (ours, mut theirs, a, _b) = connected(&world).await;
         let sent: Vec<u8> = {

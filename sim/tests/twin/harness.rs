@@ -1,9 +1,12 @@
 //! The two worlds, set up alike.
 
 use broker_env::{Disk, Env, TokioEnv};
+use sim::{Config, World};
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// One node.
 pub struct Place {
@@ -29,26 +32,8 @@ pub struct Stage {
     pub server: Place,
 }
 
-/// Runs `test` in a seeded world.
-pub fn in_a_simulated_world<F: Future<Output = ()> + Send + 'static>(test: fn(Stage) -> F) {
-    sim::run(7, sim::Config::default(), move |world| async move {
-        let place = |name: &str| {
-            let host = world.add_node(name, Arc::new(|_, _| Box::pin(std::future::pending())));
-            world.start(host);
-            let env = world.env(host).expect("it was just started");
-            Place { env, host: name.into(), bind: name.into(), dir: PathBuf::from("/data") }
-        };
-        let stage = Stage { client: place("client"), server: place("server") };
-        for place in [&stage.client, &stage.server] {
-            place.disk().create_dir_all(&place.dir).await.expect("a new disk takes a directory");
-        }
-        test(stage).await;
-    })
-    .expect_clean();
-}
-
 /// Runs `test` on tokio.
-pub fn in_the_real_world<F: Future<Output = ()>>(test: impl FnOnce(Stage) -> F) {
+pub fn in_the_real_world<F: Future<Output = ()>>(test: fn(Stage) -> F) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let root = tempfile::tempdir().unwrap();
     let place = |name: &str| {
@@ -60,4 +45,44 @@ pub fn in_the_real_world<F: Future<Output = ()>>(test: impl FnOnce(Stage) -> F) 
     let stage = Stage { client: place("client"), server: place("server") };
     runtime.block_on(test(stage));
     runtime.shutdown_background();
+}
+
+/// Seeds that each test is run with: other latencies, another order of tasks.
+const SEEDS: [u64; 3] = [1, 2, 3];
+
+/// Runs `test` in a seeded world of two hosts.
+pub fn in_a_simulated_world<F>(test: fn(Stage) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    for seed in SEEDS {
+        let config = Config { time_limit: Some(Duration::from_secs(3600)), ..Config::default() };
+        let outcome = sim::run(seed, config, move |world: World| async move {
+            let idle = |name: &str| {
+                let host = world.add_node(name, Arc::new(|_, _| Box::pin(std::future::pending())));
+                world.start(host);
+                host
+            };
+            let (client, server) = (idle("client"), idle("server"));
+            let place = |host, name: &str| Place {
+                env: world.env(host).expect("its process was started"),
+                host: name.to_owned(),
+                bind: "0.0.0.0".to_owned(),
+                dir: PathBuf::from("/data"),
+            };
+            let stage = Stage { client: place(client, "client"), server: place(server, "server") };
+            let (tell, told) = oneshot::channel();
+            let task = async move {
+                for place in [&stage.client, &stage.server] {
+                    place.disk().create_dir_all(&place.dir).await.unwrap();
+                }
+                test(stage).await;
+                let _ = tell.send(());
+            };
+            assert!(world.spawn_on(client, "test", Box::pin(task)));
+            // A test that panics ends its process, and is found there.
+            told.await.is_ok()
+        });
+        assert!(outcome.expect_clean(), "seed {seed}: the test ended early");
+    }
 }

@@ -18,9 +18,6 @@ use std::time::Duration;
 
 const PARTITIONS: i32 = 2;
 
-fn orders(partition: i32) -> TopicPartition {
-    TopicPartition::new("orders", partition)
-}
 
 /// One partition's log with Kafka's rules for idempotent producers, the same whoever leads.
 #[derive(Default)]

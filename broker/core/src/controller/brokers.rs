@@ -5,9 +5,7 @@
 //! process led or was in sync with, the new one must be let in again (KAFKA-18106).
 
 use super::partition_change::{Election, PartitionChange, unclean_enabled};
-use super::{
-    Active, ControllerConfig, ControllerResponse, Decision, Refusal, RegisterBroker, RegisterController,
-};
+use super::{Active, ControllerConfig, ControllerResponse, Decision, Refusal, RegisterBroker, RegisterController};
 use crate::metadata::PartitionRegistration;
 use broker_types::{BrokerEpoch, BrokerId, ErrorCode, MonoTime, TopicIdPartition};
 use broker_wire::records::metadata::{

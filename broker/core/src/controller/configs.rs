@@ -4,7 +4,9 @@
 //! Kafka, but for the few that the controller itself reads.
 
 use super::partition_change::{Election, PartitionChange};
-use super::{Active, AlterConfigs, ConfigOp, ControllerConfig, ControllerResponse, Decision, Refusal, check_batch_size};
+use super::{
+    Active, AlterConfigs, ConfigOp, ControllerConfig, ControllerResponse, Decision, Refusal, check_batch_size,
+};
 use crate::metadata::MetadataImage;
 use broker_types::{ErrorCode, TopicName};
 use broker_wire::records::metadata::{ConfigRecord, ConfigResource, ConfigResourceType, MetadataRecord};
@@ -72,8 +74,7 @@ const TOPIC_KEYS: [(&str, Allowed); 34] = [
 ];
 
 /// Broker keys that decide what happens to topics.
-const BROKER_KEYS: [(&str, Allowed); 2] =
-    [("min.insync.replicas", Int(1, i32::MAX)), (UNCLEAN_LEADER_ELECTION, Bool)];
+const BROKER_KEYS: [(&str, Allowed); 2] = [("min.insync.replicas", Int(1, i32::MAX)), (UNCLEAN_LEADER_ELECTION, Bool)];
 
 impl Allowed {
     fn check(self, value: &str) -> Result<(), String> {
@@ -85,10 +86,9 @@ impl Allowed {
                 value.parse().is_ok_and(|number: i32| (least..=most).contains(&number)),
                 format!("a whole number from {least} to {most}"),
             ),
-            Long(least) => (
-                value.parse().is_ok_and(|number: i64| number >= least),
-                format!("a whole number of at least {least}"),
-            ),
+            Long(least) => {
+                (value.parse().is_ok_and(|number: i64| number >= least), format!("a whole number of at least {least}"))
+            }
             Ratio => (
                 value.parse().is_ok_and(|number: f64| (0.0..=1.0).contains(&number)),
                 "a decimal from 0 to 1".to_owned(),
@@ -147,9 +147,9 @@ impl Active {
             };
             results.push((resource, result));
         }
-        let may_unlock = records.iter().any(|record| {
-            matches!(record, MetadataRecord::Config(r) if &*r.key == UNCLEAN_LEADER_ELECTION)
-        });
+        let may_unlock = records
+            .iter()
+            .any(|record| matches!(record, MetadataRecord::Config(r) if &*r.key == UNCLEAN_LEADER_ELECTION));
         if may_unlock {
             let elections = self.unclean_elections(config, &records);
             records.extend(elections);

@@ -74,9 +74,8 @@ impl PartitionChange<'_> {
 /// Whether acknowledged records of this topic may be given up for a leader.
 pub(super) fn unclean_enabled(config: &ControllerConfig, image: &MetadataImage, topic: TopicId) -> bool {
     let name = image.topic(topic).map(|topic| &topic.name);
-    let value = name.and_then(|name| {
-        image.topic_config(name, Some(config.node), super::configs::UNCLEAN_LEADER_ELECTION)
-    });
+    let value =
+        name.and_then(|name| image.topic_config(name, Some(config.node), super::configs::UNCLEAN_LEADER_ELECTION));
     value.map_or(config.unclean_leader_election, |value| value.eq_ignore_ascii_case("true"))
 }
 
@@ -193,10 +192,9 @@ fn alter_one(
     let change = PartitionChange { id, partition, target_isr, recovery: asked.recovery, election };
     let record = change.build(&|replica| image.is_active(replica));
     let after = record.as_ref().map_or_else(|| (**partition).clone(), |record| partition.merge(record));
-    if after.leader_epoch != asked.leader_epoch {
-        // The asker itself may lead no more; the change is made, and it learns of it from the log.
-        tracing::info!(partition = %id, leader = ?after.leader, "ISR change led to an election");
-    }
+    // The asker is an eligible member of the ISR it asks for, and so goes on leading. (In Kafka the end of a
+    // reassignment may depose it with NEW_LEADER_ELECTED.)
+    assert_eq!(after.leader, Some(broker), "{id}: an ISR change elected another leader");
     Ok((altered(&after), record))
 }
 

@@ -76,7 +76,10 @@ impl Placer {
             _ => return refuse(format!("replication factor {replicas} is not at least 1")),
         };
         if wanted > self.brokers {
-            return refuse(format!("replication factor {wanted} is larger than the {} available brokers", self.brokers));
+            return refuse(format!(
+                "replication factor {wanted} is larger than the {} available brokers",
+                self.brokers
+            ));
         }
         if self.unfenced == 0 {
             return refuse("all brokers are fenced".to_owned());

@@ -18,6 +18,7 @@ impl Active {
         let Some(next) = first.0.checked_add(i64::from(BLOCK_SIZE)).map(ProducerId) else {
             return Err(Refusal::new(ErrorCode::UnknownServerError, "all producer ids are given away"));
         };
+        let (broker, broker_epoch) = (Some(broker), Some(broker_epoch));
         let record = MetadataRecord::ProducerIds(ProducerIdsRecord { broker, broker_epoch, next });
         let response = ControllerResponse::AllocateProducerIds { first, count: BLOCK_SIZE };
         Ok(Decision { records: vec![record], response })

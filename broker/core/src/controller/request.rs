@@ -236,6 +236,9 @@ pub enum ElectionType {
     Unclean,
 }
 
+/// A deleted topic's id and name.
+pub type DeletedTopic = (TopicId, TopicName);
+
 /// What the active controller answers, in the order of [`ControllerRequest`].
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum ControllerResponse {
@@ -253,7 +256,7 @@ pub enum ControllerResponse {
     /// One result a topic, in the order asked.
     CreateTopics(Vec<(TopicName, Result<CreatedTopic, Refusal>)>),
     /// One result a topic, in the order asked; the deleted topic's id and name.
-    DeleteTopics(Vec<(TopicRef, Result<(TopicId, TopicName), Refusal>)>),
+    DeleteTopics(Vec<(TopicRef, Result<DeletedTopic, Refusal>)>),
     /// One result a topic, in the order asked.
     CreatePartitions(Vec<(TopicName, Result<(), Refusal>)>),
     /// One result a partition, in the order asked.

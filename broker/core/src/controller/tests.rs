@@ -1,356 +1,14 @@
 //! Rules as sentences, on a bench of controllers that share one log; then random histories against the invariants.
 
+mod bench;
+mod histories;
+
 use super::*;
-use crate::metadata::PartitionRegistration;
-use broker_types::{BrokerEpoch, PartitionEpoch, ProducerId, TopicId, TopicIdPartition, TopicName, Uuid};
-use broker_wire::records::metadata::{
-    ConfigResource, Endpoint, LeaderRecoveryState, METADATA_VERSION, SupportedFeature,
-};
-use proptest::prelude::*;
+use bench::{Bench, broker, brokers, new_topic};
+use broker_types::{BrokerEpoch, PartitionEpoch, ProducerId, TopicIdPartition, TopicName, Uuid};
+use broker_wire::records::metadata::{ConfigResource, LeaderRecoveryState, METADATA_VERSION, SupportedFeature};
 use rand_core::SeedableRng;
 use std::collections::BTreeMap;
-
-/// Controllers, and one metadata log that the elected one appends to.
-struct Bench {
-    now: MonoTime,
-    nodes: Vec<Controller>,
-    leader: Option<usize>,
-    epoch: LeaderEpoch,
-    log: Vec<CommittedBatch>,
-    /// Batches of `log` that are committed and were delivered to every node.
-    committed: usize,
-    /// Commit at once whatever is appended.
-    auto_commit: bool,
-    refuse_appends: bool,
-    next_id: u64,
-    replies: BTreeMap<RequestId, Result<ControllerResponse, Refusal>>,
-    facts: Vec<Observation>,
-    epochs: BTreeMap<BrokerId, BrokerEpoch>,
-    incarnations: u128,
-}
-
-fn broker(id: i32) -> BrokerId {
-    NodeId(id)
-}
-
-fn brokers(ids: &[i32]) -> Vec<BrokerId> {
-    ids.iter().map(|id| NodeId(*id)).collect()
-}
-
-impl Bench {
-    /// Controller 0 of `controllers` leads, and `brokers` brokers, 1 and up, are unfenced.
-    fn new(controllers: usize, brokers: i32) -> Self {
-        let nodes = (0..controllers).map(|index| {
-            let mut config = ControllerConfig::new(NodeId(100 + index as i32), "cluster");
-            config.preferred_election_interval = None;
-            Controller::new(config, ChaCha8Rng::seed_from_u64(index as u64))
-        });
-        let mut bench = Bench {
-            now: MonoTime::from_millis(1000),
-            nodes: nodes.collect(),
-            leader: None,
-            epoch: LeaderEpoch(0),
-            log: Vec::new(),
-            committed: 0,
-            auto_commit: true,
-            refuse_appends: false,
-            next_id: 0,
-            replies: BTreeMap::new(),
-            facts: Vec::new(),
-            epochs: BTreeMap::new(),
-            incarnations: 1000,
-        };
-        bench.elect(0);
-        (1..=brokers).for_each(|id| bench.bring_up(id));
-        bench
-    }
-
-    fn end(&self) -> Offset {
-        self.log.last().map_or(Offset::ZERO, |batch| batch.last + 1)
-    }
-
-    fn append(&mut self, records: Vec<MetadataRecord>) -> Offset {
-        let base = self.end();
-        let last = base + (records.len().max(1) as i64 - 1);
-        self.log.push(CommittedBatch { base, last, epoch: self.epoch, records });
-        base
-    }
-
-    fn elect(&mut self, node: usize) {
-        self.depose();
-        self.epoch = self.epoch.next();
-        self.leader = Some(node);
-        self.append(Vec::new());
-        let (epoch, next_offset) = (self.epoch, self.end());
-        self.step(node, Input::BecameLeader { epoch, next_offset });
-        self.maybe_commit();
-    }
-
-    fn depose(&mut self) {
-        if let Some(leader) = self.leader.take() {
-            self.step(leader, Input::LostLeadership);
-        }
-    }
-
-    /// The last `batches` appended but uncommitted ones are lost with the minority that had them.
-    fn lose_tail(&mut self, batches: usize) {
-        let keep = self.log.len().saturating_sub(batches).max(self.committed);
-        self.log.truncate(keep);
-    }
-
-    fn step(&mut self, node: usize, input: Input) {
-        let mut inputs = VecDeque::from([input]);
-        while let Some(input) = inputs.pop_front() {
-            let mut out = Vec::new();
-            self.nodes[node].step(self.now, input, &mut out);
-            for output in out {
-                match output {
-                    Output::Propose { .. } if self.refuse_appends => inputs.push_back(Input::AppendFailed),
-                    Output::Propose { epoch, base, records } => {
-                        assert_eq!((self.leader, epoch, base), (Some(node), self.epoch, self.end()));
-                        assert!(!records.is_empty());
-                        inputs.push_back(Input::Appended { base });
-                        self.append(records);
-                    }
-                    Output::Reply { id, response } => {
-                        let former = self.replies.insert(id, response);
-                        assert_eq!(former, None, "{id:?} answered twice");
-                    }
-                    Output::Resign { epoch } => {
-                        assert_eq!((self.leader, epoch), (Some(node), self.epoch));
-                        self.leader = None;
-                        inputs.push_back(Input::LostLeadership);
-                    }
-                    Output::Observe(fact) => self.facts.push(fact),
-                }
-            }
-            self.nodes[node].check_invariants();
-        }
-    }
-
-    fn maybe_commit(&mut self) {
-        if self.auto_commit {
-            self.commit();
-        }
-    }
-
-    fn commit(&mut self) {
-        while self.committed < self.log.len() {
-            let batch = self.log[self.committed].clone();
-            self.committed += 1;
-            let before = self.nodes[0].committed().clone();
-            for node in 0..self.nodes.len() {
-                self.step(node, Input::Committed(batch.clone()));
-                assert_eq!(self.nodes[node].committed(), self.nodes[0].committed(), "standby and active differ");
-            }
-            check_transition(&before, self.nodes[0].committed(), &batch.records, &self.nodes[0].config);
-        }
-    }
-
-    /// Asks without waiting for the commit.
-    fn send(&mut self, request: ControllerRequest) -> RequestId {
-        let id = RequestId(self.next_id);
-        self.next_id += 1;
-        let node = self.leader.unwrap_or(0);
-        self.step(node, Input::Request { id, request });
-        self.maybe_commit();
-        id
-    }
-
-    fn ask(&mut self, request: ControllerRequest) -> Result<ControllerResponse, Refusal> {
-        let id = self.send(request);
-        self.replies.remove(&id).expect("an answer")
-    }
-
-    fn pass(&mut self, ms: u64) {
-        let until = self.now + Duration::from_millis(ms);
-        while let Some(node) = self.leader {
-            let Some(at) = self.nodes[node].wakeup().filter(|at| *at <= until) else { break };
-            self.now = self.now.max(at);
-            self.step(node, Input::Wakeup);
-            self.maybe_commit();
-            assert!(self.nodes[node].wakeup().is_none_or(|at| at > self.now), "a wakeup that changes nothing");
-        }
-        self.now = until;
-    }
-
-    fn registration(&mut self, id: i32, incarnation: u128) -> RegisterBroker {
-        RegisterBroker {
-            broker: broker(id),
-            cluster_id: "cluster".into(),
-            incarnation: Uuid(incarnation),
-            endpoints: vec![Endpoint {
-                name: "PLAINTEXT".into(),
-                host: "host".into(),
-                port: 9092,
-                security_protocol: 0,
-            }],
-            features: vec![SupportedFeature { name: METADATA_VERSION.into(), min: 7, max: 30 }],
-            rack: Some(["a", "b", "c"][(id as usize - 1) % 3].into()),
-            log_dirs: vec![Uuid(500 + id as u128)],
-            previous_epoch: None,
-        }
-    }
-
-    /// A new process of the broker registers.
-    fn register(&mut self, id: i32) -> Result<BrokerEpoch, ErrorCode> {
-        self.incarnations += 1;
-        let request = self.registration(id, self.incarnations);
-        match self.ask(ControllerRequest::RegisterBroker(request)) {
-            Ok(ControllerResponse::RegisterBroker { broker_epoch }) => {
-                self.epochs.insert(broker(id), broker_epoch);
-                Ok(broker_epoch)
-            }
-            Ok(other) => panic!("{other:?}"),
-            Err(refusal) => Err(refusal.error),
-        }
-    }
-
-    fn beat(&mut self, id: i32, change: impl FnOnce(&mut BrokerHeartbeat)) -> Result<HeartbeatReply, ErrorCode> {
-        let mut request = BrokerHeartbeat {
-            broker: broker(id),
-            broker_epoch: self.epochs[&broker(id)],
-            metadata_offset: self.nodes[0].committed().last_offset(),
-            want_fence: false,
-            want_shutdown: false,
-        };
-        change(&mut request);
-        match self.ask(ControllerRequest::BrokerHeartbeat(request)) {
-            Ok(ControllerResponse::BrokerHeartbeat(reply)) => Ok(reply),
-            Ok(other) => panic!("{other:?}"),
-            Err(refusal) => Err(refusal.error),
-        }
-    }
-
-    fn bring_up(&mut self, id: i32) {
-        self.register(id).unwrap();
-        let reply = self.beat(id, |_| ()).unwrap();
-        assert_eq!(reply, HeartbeatReply { caught_up: true, fenced: false, should_shut_down: false });
-    }
-
-    /// Its session ends while all other brokers heartbeat.
-    fn let_expire(&mut self, dead: i32) {
-        for _ in 0..10 {
-            let alive: Vec<i32> = self.epochs.keys().map(|id| id.0).filter(|id| *id != dead).collect();
-            for id in alive {
-                let fenced = self.image().broker(broker(id)).is_none_or(|r| r.fenced);
-                let _ = self.beat(id, |request| request.want_fence = fenced);
-            }
-            self.pass(1000);
-        }
-        assert!(self.image().broker(broker(dead)).unwrap().fenced);
-    }
-
-    fn image(&self) -> &MetadataImage {
-        self.nodes[0].committed()
-    }
-
-    fn topic(&mut self, name: &str, assignments: &[&[i32]]) -> TopicId {
-        let topic = NewTopic {
-            assignments: (0..).zip(assignments.iter().map(|replicas| brokers(replicas))).collect(),
-            ..new_topic(name, None, None)
-        };
-        self.create(topic).unwrap().id
-    }
-
-    fn create(&mut self, topic: NewTopic) -> Result<CreatedTopic, ErrorCode> {
-        let request = ControllerRequest::CreateTopics { topics: vec![topic], validate_only: false };
-        match self.ask(request).unwrap() {
-            ControllerResponse::CreateTopics(mut results) => {
-                results.remove(0).1.map_err(|refusal| refusal.error)
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn partition(&self, topic: TopicId, index: i32) -> PartitionRegistration {
-        self.image().partition(TopicIdPartition { topic, partition: index }).expect("the partition").clone()
-    }
-
-    /// The leader of partition 0 proposes an ISR on the newest registration.
-    fn alter(
-        &mut self,
-        topic: TopicId,
-        isr: &[i32],
-        change: impl FnOnce(&mut AlterPartition),
-    ) -> Result<AlteredPartition, ErrorCode> {
-        let now = self.partition(topic, 0);
-        let leader = now.leader.expect("a leader");
-        let asked = AlterOnePartition {
-            partition: TopicIdPartition { topic, partition: 0 },
-            leader_epoch: now.leader_epoch,
-            partition_epoch: now.partition_epoch,
-            isr: isr.iter().map(|id| (broker(*id), self.epochs.get(&broker(*id)).copied())).collect(),
-            recovery: LeaderRecoveryState::Recovered,
-        };
-        let mut request =
-            AlterPartition { broker: leader, broker_epoch: self.epochs[&leader], partitions: vec![asked] };
-        change(&mut request);
-        match self.ask(ControllerRequest::AlterPartition(request)) {
-            Ok(ControllerResponse::AlterPartition(mut results)) => results.remove(0).1,
-            Ok(other) => panic!("{other:?}"),
-            Err(refusal) => Err(refusal.error),
-        }
-    }
-
-    fn set(&mut self, resource: ConfigResource, key: &str, value: &str) -> Result<(), ErrorCode> {
-        let changes = vec![(key.into(), ConfigOp::Set(value.into()))];
-        let resources = vec![AlterConfigs { resource, changes }];
-        match self.ask(ControllerRequest::IncrementalAlterConfigs { resources, validate_only: false }).unwrap() {
-            ControllerResponse::IncrementalAlterConfigs(mut results) => results.remove(0).1.map_err(|r| r.error),
-            other => panic!("{other:?}"),
-        }
-    }
-}
-
-fn new_topic(name: &str, partitions: Option<i32>, replication_factor: Option<i16>) -> NewTopic {
-    NewTopic { name: name.into(), partitions, replication_factor, assignments: vec![], configs: vec![] }
-}
-
-/// W-R2, W-R5 and W-R18 over one committed batch, computed from the records and not through `merge`.
-fn check_transition(
-    before: &MetadataImage,
-    after: &MetadataImage,
-    records: &[MetadataRecord],
-    config: &ControllerConfig,
-) {
-    let (mut changes, mut elections) = (BTreeMap::new(), BTreeMap::new());
-    for record in records {
-        if let MetadataRecord::PartitionChange(r) = record {
-            let id = TopicIdPartition { topic: r.topic, partition: r.partition };
-            *changes.entry(id).or_insert(0) += 1;
-            *elections.entry(id).or_insert(0) += i32::from(r.leader.is_some());
-        }
-    }
-    for (id, new) in after.partitions() {
-        let old = before.partition(id);
-        if let Some(old) = old {
-            let (by, bumps) = (changes.get(&id).unwrap_or(&0), elections.get(&id).unwrap_or(&0));
-            assert_eq!(new.partition_epoch, PartitionEpoch(old.partition_epoch.0 + by), "{id}");
-            assert_eq!(new.leader_epoch, LeaderEpoch(old.leader_epoch.0 + bumps), "{id}");
-            assert!(new.leader == old.leader || new.leader_epoch > old.leader_epoch, "{id}: a silent election");
-            if let Some(leader) = new.leader.filter(|leader| !old.isr.contains(leader)) {
-                assert!(partition_change::unclean_enabled(config, after, id.topic), "{id}: {leader} unclean");
-                assert_eq!((new.isr.as_slice(), new.recovery), ([leader].as_slice(), LeaderRecoveryState::Recovering));
-            }
-        }
-        for member in &new.isr {
-            let joined = old.is_none_or(|old| !old.isr.contains(member));
-            assert!(!joined || after.is_active(*member), "{id}: {member} joined the isr, but is not active");
-            let stays = after.is_active(*member) || new.isr.len() == 1;
-            assert!(stays, "{id}: {member} is no longer active, yet in isr {:?}", new.isr);
-        }
-    }
-    for (id, new) in after.brokers() {
-        if let Some(old) = before.broker(*id) {
-            assert!(new.epoch >= old.epoch, "broker {id}: epoch back");
-            if new.epoch > old.epoch {
-                let led = before.partitions().filter(|(_, p)| p.leader == Some(*id)).count();
-                assert!(new.fenced && (led == 0 || after.partitions().all(|(_, p)| p.leader != Some(*id))));
-            }
-        }
-    }
-}
 
 // ---- registration and sessions
 
@@ -420,13 +78,31 @@ fn a_leader_that_registers_anew_within_its_session_loses_leadership_and_isr_firs
     assert!(bench.partition(alone, 0).leader_epoch > before.leader_epoch, "a new process leads in a new epoch");
 }
 
+/// KAFKA-18106: the session is over, but the registration of the next process comes before the alarm.
+#[test]
+fn a_leader_whose_session_just_ended_is_fenced_by_its_own_next_registration() {
+    let mut bench = Bench::new(1, 2);
+    let topic = bench.topic("orders", &[&[1, 2]]);
+    let old = bench.epochs[&broker(1)];
+    bench.now += Duration::from_secs(9);
+    let (before, facts) = (bench.partition(topic, 0), bench.facts.len());
+    let new = bench.register(1).unwrap();
+    let after = bench.partition(topic, 0);
+    assert_eq!((after.leader, after.isr.as_slice()), (Some(broker(2)), brokers(&[2]).as_slice()));
+    assert_eq!(after.leader_epoch, before.leader_epoch.next());
+    let said: Vec<_> =
+        bench.facts[facts..].iter().filter(|fact| !matches!(fact, Observation::PartitionChanged { .. })).collect();
+    let fenced = Observation::BrokerFenced { broker: broker(1), broker_epoch: old };
+    let registered = Observation::BrokerRegistered { broker: broker(1), broker_epoch: new };
+    assert_eq!(said, [&fenced, &registered], "the old registration is fenced first");
+}
+
 #[test]
 fn a_broker_that_cannot_be_part_of_the_cluster_is_refused_with_the_reason() {
     let mut bench = Bench::new(1, 0);
     let good = bench.registration(1, 1);
-    let mut refusal = |request: RegisterBroker| {
-        bench.ask(ControllerRequest::RegisterBroker(request)).unwrap_err().error
-    };
+    let mut refusal =
+        |request: RegisterBroker| bench.ask(ControllerRequest::RegisterBroker(request)).unwrap_err().error;
     assert_eq!(
         refusal(RegisterBroker { cluster_id: "other".into(), ..good.clone() }),
         ErrorCode::InconsistentClusterId
@@ -594,7 +270,11 @@ fn the_last_member_of_an_isr_stays_and_is_the_only_one_elected() {
     bench.alter(topic, &[1], |_| ()).unwrap();
     bench.let_expire(1);
     let offline = bench.partition(topic, 0);
-    assert_eq!((offline.leader, offline.isr.as_slice()), (None, brokers(&[1]).as_slice()), "2 lives, but may lack data");
+    assert_eq!(
+        (offline.leader, offline.isr.as_slice()),
+        (None, brokers(&[1]).as_slice()),
+        "2 lives, but may lack data"
+    );
     bench.bring_up(1);
     let back = bench.partition(topic, 0);
     assert_eq!((back.leader, back.recovery), (Some(broker(1)), LeaderRecoveryState::Recovered));
@@ -627,7 +307,7 @@ fn a_preferred_leader_is_elected_from_the_isr_on_request() {
     let topic = bench.topic("orders", &[&[1, 2]]);
     let id = TopicIdPartition { topic, partition: 0 };
     let request = ControllerRequest::ElectLeaders { election: ElectionType::Preferred, partitions: Some(vec![id]) };
-    let mut elect = |bench: &mut Bench| match bench.ask(request.clone()).unwrap() {
+    let elect = |bench: &mut Bench| match bench.ask(request.clone()).unwrap() {
         ControllerResponse::ElectLeaders(results) => results[0].1.clone().map_err(|r| r.error),
         other => panic!("{other:?}"),
     };
@@ -811,16 +491,15 @@ fn lists_are_appended_to_and_subtracted_from() {
     let mut bench = Bench::new(1, 1);
     bench.topic("orders", &[&[1]]);
     let resource = ConfigResource::topic(&TopicName::from("orders"));
-    let mut alter = |bench: &mut Bench, key: &str, op: ConfigOp| {
+    let alter = |bench: &mut Bench, key: &str, op: ConfigOp| {
         let resources = vec![AlterConfigs { resource: resource.clone(), changes: vec![(key.into(), op)] }];
         match bench.ask(ControllerRequest::IncrementalAlterConfigs { resources, validate_only: false }).unwrap() {
             ControllerResponse::IncrementalAlterConfigs(results) => results[0].1.clone().map_err(|r| r.error),
             other => panic!("{other:?}"),
         }
     };
-    let value = |bench: &Bench| {
-        bench.image().topic_config(&"orders".into(), None, "cleanup.policy").map(ToString::to_string)
-    };
+    let value =
+        |bench: &Bench| bench.image().topic_config(&"orders".into(), None, "cleanup.policy").map(ToString::to_string);
     alter(&mut bench, "cleanup.policy", ConfigOp::Append("compact".into())).unwrap();
     alter(&mut bench, "cleanup.policy", ConfigOp::Append("delete".into())).unwrap();
     assert_eq!(value(&bench).as_deref(), Some("compact,delete"));
@@ -928,190 +607,4 @@ fn a_gap_in_the_committed_log_is_fatal() {
     let mut bench = Bench::new(1, 0);
     let (at, epoch) = (bench.end() + 1, bench.epoch);
     bench.step(0, Input::Committed(CommittedBatch { base: at, last: at, epoch, records: vec![MetadataRecord::NoOp] }));
-}
-
-// ---- random histories
-
-#[derive(Clone, Debug)]
-enum Event {
-    Register(i32),
-    Beat { id: i32, want_fence: bool, want_shutdown: bool, lag: i64 },
-    Create { partitions: i32, replicas: i16 },
-    Delete(usize),
-    Grow(usize),
-    Alter { partition: usize, members: u8, stale: bool, recovering: bool },
-    Elect(bool),
-    Unclean(bool, Option<usize>),
-    ProducerIds(i32),
-    Unregister(i32),
-    Pass(u64),
-    Commit,
-    AutoCommit(bool),
-    FailOver { node: usize, lost: usize },
-    RefuseAppend,
-}
-
-fn event() -> impl Strategy<Value = Event> {
-    let id = 1..6i32;
-    prop_oneof![
-        4 => id.clone().prop_map(Event::Register),
-        12 => (id.clone(), prop::bool::weighted(0.1), prop::bool::weighted(0.15), 0..4i64)
-            .prop_map(|(id, want_fence, want_shutdown, lag)| Event::Beat { id, want_fence, want_shutdown, lag }),
-        3 => (1..4i32, 1..5i16).prop_map(|(partitions, replicas)| Event::Create { partitions, replicas }),
-        1 => (0..8usize).prop_map(Event::Delete),
-        1 => (0..8usize).prop_map(Event::Grow),
-        8 => (0..16usize, any::<u8>(), prop::bool::weighted(0.1), prop::bool::weighted(0.2)).prop_map(
-            |(partition, members, stale, recovering)| Event::Alter { partition, members, stale, recovering }
-        ),
-        1 => any::<bool>().prop_map(Event::Elect),
-        1 => (any::<bool>(), prop::option::of(0..8usize)).prop_map(|(on, topic)| Event::Unclean(on, topic)),
-        1 => id.clone().prop_map(Event::ProducerIds),
-        1 => id.prop_map(Event::Unregister),
-        5 => (0..6_000u64).prop_map(Event::Pass),
-        2 => Just(Event::Commit),
-        2 => any::<bool>().prop_map(Event::AutoCommit),
-        2 => (0..3usize, 0..3usize).prop_map(|(node, lost)| Event::FailOver { node, lost }),
-        1 => Just(Event::RefuseAppend),
-    ]
-}
-
-impl Bench {
-    fn play(&mut self, event: Event) {
-        if self.leader.is_none() {
-            self.elect(0);
-        }
-        let topics: Vec<(TopicId, TopicName)> =
-            self.image().topics().values().map(|topic| (topic.id, topic.name.clone())).collect();
-        let epoch = |bench: &Bench, id: i32| {
-            bench.image().broker(broker(id)).map_or(BrokerEpoch(0), |registration| registration.epoch)
-        };
-        let request = match event {
-            Event::Register(id) => {
-                self.incarnations += 1;
-                ControllerRequest::RegisterBroker(self.registration(id, self.incarnations))
-            }
-            Event::Beat { id, want_fence, want_shutdown, lag } => {
-                ControllerRequest::BrokerHeartbeat(BrokerHeartbeat {
-                    broker: broker(id),
-                    broker_epoch: epoch(self, id),
-                    metadata_offset: self.image().last_offset().map(|last| Offset((last.0 - lag).max(0))),
-                    want_fence,
-                    want_shutdown,
-                })
-            }
-            Event::Create { partitions, replicas } => {
-                self.incarnations += 1;
-                let name = format!("t{}", self.incarnations);
-                let topics = vec![new_topic(&name, Some(partitions), Some(replicas))];
-                ControllerRequest::CreateTopics { topics, validate_only: false }
-            }
-            Event::Delete(which) => {
-                let topics = topics.get(which).map(|(id, _)| TopicRef::Id(*id)).into_iter().collect();
-                ControllerRequest::DeleteTopics { topics }
-            }
-            Event::Grow(which) => {
-                let grown = topics.get(which).map(|(_, name)| NewPartitions {
-                    name: name.clone(),
-                    count: 5,
-                    assignments: None,
-                });
-                ControllerRequest::CreatePartitions { topics: grown.into_iter().collect(), validate_only: false }
-            }
-            Event::Alter { partition, members, stale, recovering } => {
-                let Some((id, now)) = self.image().partitions().nth(partition).map(|(id, p)| (id, p.clone())) else {
-                    return;
-                };
-                let Some(leader) = now.leader else { return };
-                let chosen = |at: usize, replica: BrokerId| replica == leader || members & (1 << (at % 8)) != 0;
-                let isr: Vec<BrokerId> = (0..)
-                    .zip(&now.replicas)
-                    .filter(|(at, replica)| chosen(*at, **replica))
-                    .map(|(_, replica)| *replica)
-                    .collect();
-                let lag = i64::from(stale);
-                let isr = isr.into_iter().map(|r| (r, Some(BrokerEpoch(epoch(self, r.0).0 - lag)))).collect();
-                let asked = AlterOnePartition {
-                    partition: id,
-                    leader_epoch: now.leader_epoch,
-                    partition_epoch: now.partition_epoch,
-                    isr,
-                    recovery: if recovering { LeaderRecoveryState::Recovering } else { LeaderRecoveryState::Recovered },
-                };
-                let broker_epoch = epoch(self, leader.0);
-                ControllerRequest::AlterPartition(AlterPartition {
-                    broker: leader,
-                    broker_epoch,
-                    partitions: vec![asked],
-                })
-            }
-            Event::Elect(preferred) => ControllerRequest::ElectLeaders {
-                election: if preferred { ElectionType::Preferred } else { ElectionType::Unclean },
-                partitions: None,
-            },
-            Event::Unclean(on, which) => {
-                let resource = match which.and_then(|which| topics.get(which)) {
-                    Some((_, name)) => ConfigResource::topic(name),
-                    None => ConfigResource::all_brokers(),
-                };
-                let value = if on { "true" } else { "false" };
-                let changes = vec![(configs::UNCLEAN_LEADER_ELECTION.into(), ConfigOp::Set(value.into()))];
-                let resources = vec![AlterConfigs { resource, changes }];
-                ControllerRequest::IncrementalAlterConfigs { resources, validate_only: false }
-            }
-            Event::ProducerIds(id) => {
-                ControllerRequest::AllocateProducerIds { broker: broker(id), broker_epoch: epoch(self, id) }
-            }
-            Event::Unregister(id) => ControllerRequest::UnregisterBroker { broker: broker(id) },
-            Event::Pass(ms) => return self.pass(ms),
-            Event::Commit => return self.commit(),
-            Event::AutoCommit(on) => {
-                self.auto_commit = on;
-                return self.maybe_commit();
-            }
-            Event::FailOver { node, lost } => {
-                self.lose_tail(lost);
-                return self.elect(node);
-            }
-            Event::RefuseAppend => {
-                self.refuse_appends = true;
-                self.pass(500);
-                self.refuse_appends = false;
-                return;
-            }
-        };
-        self.send(request);
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
-
-    /// W-R2, W-R3, W-R4, W-R5, W-R18, W-K6 and W-K16 after each step of a random history with fail-overs, lost tails,
-    /// refused appends, expired sessions and new incarnations; every request is answered exactly once.
-    #[test]
-    fn random_histories_keep_every_invariant(events in prop::collection::vec(event(), 1..120)) {
-        let mut bench = Bench::new(3, 3);
-        for event in events {
-            bench.play(event);
-        }
-        bench.commit();
-        bench.elect(1);
-        bench.commit();
-        prop_assert_eq!(bench.replies.len() as u64 + setup_requests(3), bench.next_id);
-        // Replaying the whole log from nothing leads to the same place, and so does a snapshot of it.
-        let mut again = MetadataImage::new();
-        for batch in &bench.log {
-            for (index, record) in (0..).zip(&batch.records) {
-                again.replay(record, batch.base + index, batch.epoch).unwrap();
-            }
-            again.advance(OffsetAndEpoch { offset: batch.last + 1, epoch: batch.epoch }).unwrap();
-        }
-        prop_assert_eq!(&again, bench.image());
-        prop_assert_eq!(&MetadataImage::from_records(&again.to_records(), again.end()).unwrap(), bench.image());
-    }
-}
-
-/// Requests that [`Bench::new`] asked and took the answers of: a registration and a heartbeat each.
-fn setup_requests(brokers: u64) -> u64 {
-    2 * brokers
 }

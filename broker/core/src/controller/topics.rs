@@ -7,9 +7,7 @@ use super::{
     check_batch_size,
 };
 use crate::metadata::{TopicImage, UNASSIGNED_DIRECTORY};
-use broker_types::{
-    BrokerId, DirectoryId, ErrorCode, LeaderEpoch, PartitionEpoch, TopicId, TopicName, Uuid,
-};
+use broker_types::{BrokerId, DirectoryId, ErrorCode, LeaderEpoch, PartitionEpoch, TopicId, TopicName, Uuid};
 use broker_wire::records::metadata::{
     ConfigRecord, ConfigResource, ConfigResourceType, LeaderRecoveryState, MetadataRecord, PartitionRecord,
     RemoveTopicRecord, TopicRecord,
@@ -18,6 +16,9 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::Rng;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+/// A configuration key and its value.
+type Setting = (Arc<str>, Arc<str>);
 
 /// The directory of a replica on a broker that did not name its directories (KIP-858).
 const MIGRATING_DIRECTORY: DirectoryId = Uuid(2);
@@ -43,7 +44,7 @@ impl Active {
             let result = self.new_topic(config, rng, topic, &mut taken, names[&topic.name], &collisions);
             let result = result.and_then(|(created, new)| {
                 check_batch_size(config, &new)?;
-                if without_dots(&topic.name) != *topic.name.as_str() || topic.name.as_str().contains('_') {
+                if topic.name.as_str().contains(['.', '_']) {
                     collisions.insert(without_dots(&topic.name), topic.name.clone());
                 }
                 records.extend(new);
@@ -304,7 +305,7 @@ fn without_dots(name: &TopicName) -> String {
     name.as_str().replace('.', "_")
 }
 
-fn checked_configs(topic: &NewTopic) -> Result<Vec<(Arc<str>, Arc<str>)>, Refusal> {
+fn checked_configs(topic: &NewTopic) -> Result<Vec<Setting>, Refusal> {
     let mut configs: BTreeMap<Arc<str>, Arc<str>> = BTreeMap::new();
     for (key, value) in &topic.configs {
         let Some(value) = value else {

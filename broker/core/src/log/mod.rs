@@ -11,5 +11,7 @@ mod state;
 
 pub use leader_epoch_cache::{EpochEntry, LeaderEpochCache};
 pub use offsets::{Ends, LogOffsets, ReadLimit};
-pub use producer_state::{AppendOrigin, BatchRecord, ProducerEntry, ProducerSnapshotRow, ProducerState, SequenceCheck, WINDOW};
+pub use producer_state::{
+    AppendOrigin, BatchRecord, ProducerEntry, ProducerSnapshotRow, ProducerState, SequenceCheck, WINDOW,
+};
 pub use state::{LogState, RecoveredLog, Truncation};

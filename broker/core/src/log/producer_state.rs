@@ -347,7 +347,10 @@ impl ProducerState {
                 assert!(pair[0].last_offset < pair[1].base_offset(), "producer {id}: window out of order: {entry:?}");
             }
             if let Some(start) = entry.transaction_start {
-                assert!(self.open.get(&start) == Some(id), "producer {id}: transaction at {start} is not listed as open");
+                assert!(
+                    self.open.get(&start) == Some(id),
+                    "producer {id}: transaction at {start} is not listed as open"
+                );
             }
         }
         for (start, id) in &self.open {
@@ -397,4 +400,202 @@ fn check_entry(
 /// `sequence` minus `by`, wrapping from 0 to `i32::MAX`.
 fn decrement_sequence(sequence: i32, by: i32) -> i32 {
     if sequence >= by { sequence - by } else { i32::MAX - (by - sequence) + 1 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn batch(id: i64, epoch: i16, first: Option<i32>, count: i32) -> BatchSummary {
+        BatchSummary {
+            base_offset: Offset::ZERO,
+            last_offset_delta: count - 1,
+            leader_epoch: None,
+            record_count: u32::try_from(count).unwrap(),
+            size: 0,
+            crc: 0,
+            base_timestamp: 0,
+            max_timestamp: 5,
+            producer: Some(ProducerStamp { id: ProducerId(id), epoch: ProducerEpoch(epoch), base_sequence: first }),
+            is_transactional: false,
+            is_control: false,
+        }
+    }
+
+    fn check(state: &ProducerState, summary: &BatchSummary) -> Result<SequenceCheck, ErrorCode> {
+        state.check(summary, AppendOrigin::Client, std::iter::empty())
+    }
+
+    fn state_of(batches: &[(i64, BatchSummary)]) -> ProducerState {
+        let mut state = ProducerState::default();
+        for (base, summary) in batches {
+            state.replay(Offset(*base), summary, MonoTime::default());
+        }
+        state
+    }
+
+    #[test]
+    fn an_unknown_producer_may_begin_anywhere() {
+        assert_eq!(check(&ProducerState::default(), &batch(1, 3, Some(77), 1)), Ok(SequenceCheck::Append));
+    }
+
+    #[test]
+    fn a_new_epoch_begins_at_zero_and_an_old_one_is_fenced() {
+        let state = state_of(&[(0, batch(1, 3, Some(0), 5))]);
+        assert_eq!(check(&state, &batch(1, 4, Some(5), 1)), Err(ErrorCode::OutOfOrderSequenceNumber));
+        assert_eq!(check(&state, &batch(1, 4, Some(0), 1)), Ok(SequenceCheck::Append));
+        assert_eq!(check(&state, &batch(1, 2, Some(5), 1)), Err(ErrorCode::InvalidProducerEpoch));
+    }
+
+    #[test]
+    fn sequence_numbers_wrap_from_the_largest_to_zero() {
+        let state = state_of(&[(0, batch(1, 0, Some(i32::MAX - 1), 2))]);
+        assert_eq!(check(&state, &batch(1, 0, Some(0), 3)), Ok(SequenceCheck::Append));
+        let state = state_of(&[(0, batch(1, 0, Some(i32::MAX - 1), 4))]);
+        assert_eq!(state.get(ProducerId(1)).unwrap().batches()[0].last_sequence, 1);
+        assert_eq!(check(&state, &batch(1, 0, Some(2), 1)), Ok(SequenceCheck::Append));
+        assert_eq!(
+            check(&state, &batch(1, 0, Some(i32::MAX - 1), 4)),
+            Ok(SequenceCheck::Duplicate { base: Offset(0), last: Offset(3) })
+        );
+    }
+
+    #[test]
+    fn a_batch_that_only_overlaps_a_known_one_is_no_retry() {
+        let state = state_of(&[(0, batch(1, 0, Some(0), 4))]);
+        assert_eq!(check(&state, &batch(1, 0, Some(0), 3)), Err(ErrorCode::OutOfOrderSequenceNumber));
+    }
+
+    #[test]
+    fn an_idle_producer_is_forgotten_on_the_monotonic_clock_but_not_inside_a_transaction() {
+        let day = Duration::from_secs(86_400);
+        let open = BatchSummary { is_transactional: true, ..batch(2, 0, Some(0), 1) };
+        let mut state = state_of(&[(0, batch(1, 0, Some(0), 1)), (1, open)]);
+        state.expire(MonoTime::default() + day / 2, day);
+        assert_eq!(state.len(), 2);
+        state.expire(MonoTime::default() + day, day);
+        assert_eq!(state.rows().map(|row| row.id.0).collect::<Vec<_>>(), [2]);
+    }
+
+    #[test]
+    fn an_open_transaction_holds_the_last_stable_offset_until_its_end_is_committed() {
+        let open = BatchSummary { is_transactional: true, ..batch(1, 0, Some(0), 2) };
+        let marker = BatchSummary { is_transactional: true, is_control: true, ..batch(1, 0, None, 1) };
+        let mut state = state_of(&[(4, open)]);
+        assert_eq!(state.first_unstable_offset(), Some(Offset(4)));
+        assert_eq!(check(&state, &batch(1, 0, Some(2), 1)), Err(ErrorCode::InvalidTxnState));
+        state.replay(Offset(6), &marker, MonoTime::default());
+        state.settle(Offset(6));
+        assert_eq!(state.first_unstable_offset(), Some(Offset(4)), "the marker itself is not committed");
+        state.settle(Offset(7));
+        assert_eq!(state.first_unstable_offset(), None);
+        assert!(state.reaches(Offset(6)) && !state.reaches(Offset(7)));
+    }
+
+    #[test]
+    fn a_snapshot_keeps_the_last_batch_of_each_producer() {
+        let state = state_of(&[(0, batch(1, 0, Some(0), 2)), (2, batch(1, 0, Some(2), 3)), (5, batch(9, 1, None, 1))]);
+        let loaded = ProducerState::from_rows(state.rows(), MonoTime::default());
+        assert_eq!(loaded.rows().collect::<Vec<_>>(), state.rows().collect::<Vec<_>>());
+        assert_eq!(
+            check(&loaded, &batch(1, 0, Some(2), 3)),
+            Ok(SequenceCheck::Duplicate { base: Offset(2), last: Offset(4) })
+        );
+        assert_eq!(check(&loaded, &batch(1, 0, Some(5), 1)), Ok(SequenceCheck::Append));
+    }
+
+    /// The whole history of one log, and the rules read off it.
+    fn naive(log: &[(i64, BatchSummary)], summary: &BatchSummary) -> Result<SequenceCheck, ErrorCode> {
+        let stamp = summary.producer.unwrap();
+        let stamp_of = |batch: &BatchSummary| batch.producer.unwrap();
+        let theirs: Vec<_> = log.iter().filter(|(_, batch)| stamp_of(batch).id == stamp.id).collect();
+        let Some((_, newest)) = theirs.last() else { return Ok(SequenceCheck::Append) };
+        let epoch = stamp_of(newest).epoch;
+        let session: Vec<_> = theirs.iter().rev().take_while(|(_, batch)| stamp_of(batch).epoch == epoch).collect();
+        for (base, batch) in session.iter().take(5) {
+            if epoch == stamp.epoch
+                && stamp_of(batch).base_sequence == stamp.base_sequence
+                && batch.last_offset_delta == summary.last_offset_delta
+            {
+                let last = Offset(base + i64::from(batch.last_offset_delta));
+                return Ok(SequenceCheck::Duplicate { base: Offset(*base), last });
+            }
+        }
+        if stamp.epoch < epoch {
+            return Err(ErrorCode::InvalidProducerEpoch);
+        }
+        let next = (i64::from(stamp_of(newest).base_sequence.unwrap()) + newest.offset_count()) % (1 << 31);
+        let expected = if stamp.epoch == epoch { next } else { 0 };
+        if i64::from(stamp.base_sequence.unwrap()) == expected {
+            Ok(SequenceCheck::Append)
+        } else {
+            Err(ErrorCode::OutOfOrderSequenceNumber)
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Attempt {
+        Next { id: i64, count: i32 },
+        Again { id: i64, back: usize },
+        Skip { id: i64, by: i32 },
+        Bump { id: i64, first: i32 },
+        Old { id: i64 },
+    }
+
+    fn attempt() -> impl Strategy<Value = Attempt> {
+        prop_oneof![
+            4 => (0..3i64, 1..4i32).prop_map(|(id, count)| Attempt::Next { id, count }),
+            3 => (0..3i64, 0..8usize).prop_map(|(id, back)| Attempt::Again { id, back }),
+            1 => (0..3i64, 1..3i32).prop_map(|(id, by)| Attempt::Skip { id, by }),
+            1 => (0..3i64, 0..2i32).prop_map(|(id, first)| Attempt::Bump { id, first }),
+            1 => (0..3i64).prop_map(|id| Attempt::Old { id }),
+        ]
+    }
+
+    proptest! {
+        /// With any number of the last batches still in flight the answer is that of the whole history.
+        #[test]
+        fn five_batches_answer_as_the_whole_history_would(
+            attempts in prop::collection::vec((attempt(), 0..4usize), 1..80),
+            start in prop_oneof![Just(0), Just(i32::MAX - 7)],
+        ) {
+            let mut state = ProducerState::default();
+            let mut published = 0;
+            let mut log: Vec<(i64, BatchSummary)> = Vec::new();
+            for (attempt, in_flight) in attempts {
+                let (Attempt::Next { id, .. } | Attempt::Again { id, .. } | Attempt::Skip { id, .. }
+                    | Attempt::Bump { id, .. } | Attempt::Old { id }) = attempt;
+                let theirs: Vec<BatchSummary> =
+                    log.iter().map(|(_, batch)| *batch).filter(|batch| batch.producer.unwrap().id.0 == id).collect();
+                let (epoch, next) = theirs.last().map_or((0, start), |batch| {
+                    let stamp = batch.producer.unwrap();
+                    (stamp.epoch.0, increment_sequence(stamp.base_sequence.unwrap(), batch.last_offset_delta + 1))
+                });
+                let summary = match attempt {
+                    Attempt::Next { count, .. } => batch(id, epoch, Some(next), count),
+                    Attempt::Again { back, .. } => match theirs.iter().rev().nth(back) {
+                        Some(batch) => *batch,
+                        None => continue,
+                    },
+                    Attempt::Skip { by, .. } => batch(id, epoch, Some(increment_sequence(next, by)), 1),
+                    Attempt::Bump { first, .. } => batch(id, epoch + 1, Some(first), 1),
+                    Attempt::Old { .. } => batch(id, epoch - 1, Some(next), 1),
+                };
+                while published + in_flight < log.len() {
+                    let (base, batch) = log[published];
+                    state.replay(Offset(base), &batch, MonoTime::default());
+                    published += 1;
+                }
+                let waiting = log[published..].iter().map(|(base, batch)| (Offset(*base), batch));
+                let found = state.check(&summary, AppendOrigin::Client, waiting);
+                prop_assert_eq!(found, naive(&log, &summary), "{:?} after {:?}", summary.producer, log);
+                if found == Ok(SequenceCheck::Append) {
+                    let base = log.last().map_or(0, |(base, batch)| base + batch.offset_count());
+                    log.push((base, summary));
+                }
+                state.check_invariants(Offset(i64::MAX));
+            }
+        }
+    }
 }

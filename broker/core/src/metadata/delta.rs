@@ -14,7 +14,7 @@ use std::sync::Arc;
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct MetadataDelta {
     /// Brokers whose registration came, went or changed, as they were before and are now.
-    pub brokers: BTreeMap<BrokerId, (Option<Arc<BrokerRegistration>>, Option<Arc<BrokerRegistration>>)>,
+    pub brokers: BTreeMap<BrokerId, BrokerDelta>,
     /// Topics that are new. A topic deleted and created again is in both lists, under its two ids.
     pub created_topics: BTreeMap<TopicId, TopicName>,
     /// Topics that are gone.
@@ -25,6 +25,15 @@ pub struct MetadataDelta {
     pub configs: BTreeSet<ConfigResource>,
     /// Whether a feature's level changed.
     pub features: bool,
+}
+
+/// One broker's registration, before and after. Never `None` twice.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BrokerDelta {
+    /// As it was; `None` for a new one.
+    pub before: Option<Arc<BrokerRegistration>>,
+    /// As it is; `None` when it was unregistered.
+    pub after: Option<Arc<BrokerRegistration>>,
 }
 
 /// One partition, before and after. Never `None` twice.
@@ -64,7 +73,7 @@ impl MetadataDelta {
         let mut delta = MetadataDelta { features: before.features() != after.features(), ..Default::default() };
         for item in before.brokers().diff(after.brokers()) {
             let (id, old, new) = sides(item);
-            delta.brokers.insert(*id, (old.cloned(), new.cloned()));
+            delta.brokers.insert(*id, BrokerDelta { before: old.cloned(), after: new.cloned() });
         }
         for item in before.configs().diff(after.configs()) {
             delta.configs.insert(sides(item).0.clone());
@@ -111,7 +120,7 @@ impl MetadataDelta {
                 Some(now) if now.replicas.contains(&broker) => drop(local.follow.insert(*id, now.clone())),
                 _ if was_here => {
                     local.stop.insert(*id);
-                },
+                }
                 _ => {}
             }
         }

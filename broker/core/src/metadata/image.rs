@@ -453,8 +453,7 @@ impl MetadataImage {
                 self.configs.remove(&ConfigResource::topic(&topic.name));
             }
             MetadataRecord::Partition(r) => {
-                let topic =
-                    self.topics.get_mut(&r.topic).ok_or(ReplayError::UnknownTopic { at, topic: r.topic })?;
+                let topic = self.topics.get_mut(&r.topic).ok_or(ReplayError::UnknownTopic { at, topic: r.topic })?;
                 let partition = Arc::new(PartitionRegistration::from_record(r));
                 Arc::make_mut(topic).partitions.insert(r.partition, partition);
             }
@@ -595,17 +594,10 @@ impl MetadataImage {
         let image = self.visible();
         let mut records = Vec::new();
         // metadata.version comes first: it says how to read the rest.
-        let (first, others): (Vec<_>, Vec<_>) = image.features.iter().partition(|(name, _)| &***name == METADATA_VERSION);
+        let (first, others): (Vec<_>, Vec<_>) =
+            image.features.iter().partition(|(name, _)| &***name == METADATA_VERSION);
         for (name, level) in first.into_iter().chain(others) {
             records.push(MetadataRecord::FeatureLevel(FeatureLevelRecord { name: name.clone(), level: *level }));
-        }
-        for c in image.controllers.values() {
-            records.push(MetadataRecord::RegisterController(RegisterControllerRecord {
-                controller: c.controller,
-                incarnation: c.incarnation,
-                endpoints: c.endpoints.clone(),
-                features: c.features.clone(),
-            }));
         }
         for b in image.brokers.values() {
             records.push(MetadataRecord::RegisterBroker(RegisterBrokerRecord {
@@ -621,6 +613,14 @@ impl MetadataImage {
                 cordoned_log_dirs: b.cordoned_log_dirs.clone(),
             }));
         }
+        for c in image.controllers.values() {
+            records.push(MetadataRecord::RegisterController(RegisterControllerRecord {
+                controller: c.controller,
+                incarnation: c.incarnation,
+                endpoints: c.endpoints.clone(),
+                features: c.features.clone(),
+            }));
+        }
         for topic in image.topics.values() {
             records.push(MetadataRecord::Topic(TopicRecord { name: topic.name.clone(), id: topic.id }));
             for (index, partition) in &topic.partitions {
@@ -634,10 +634,8 @@ impl MetadataImage {
             }
         }
         if image.next_producer_id > ProducerId(0) {
-            // Who got the last block no longer matters, but the record wants a broker (Kafka writes -1 and we 0).
-            let (broker, broker_epoch) = (NodeId(0), BrokerEpoch(-1));
             let next = image.next_producer_id;
-            records.push(MetadataRecord::ProducerIds(ProducerIdsRecord { broker, broker_epoch, next }));
+            records.push(MetadataRecord::ProducerIds(ProducerIdsRecord { broker: None, broker_epoch: None, next }));
         }
         records
     }
@@ -781,10 +779,8 @@ mod tests {
     #[test]
     fn a_directory_follows_its_replica_when_the_order_changes() {
         let registration = PartitionRegistration::from_record(&partition());
-        let swapped = PartitionChangeRecord {
-            replicas: Some(nodes(&[2, 3, 1])),
-            ..PartitionChangeRecord::new(TOPIC, 0)
-        };
+        let swapped =
+            PartitionChangeRecord { replicas: Some(nodes(&[2, 3, 1])), ..PartitionChangeRecord::new(TOPIC, 0) };
         assert_eq!(registration.merge(&swapped).directories, [Uuid(22), UNASSIGNED_DIRECTORY, Uuid(11)]);
     }
 
@@ -829,10 +825,10 @@ mod tests {
             image.replay(&MetadataRecord::PartitionChange(change), Offset(1), E1),
             Err(ReplayError::UnknownPartition { at: Offset(1), partition: missing })
         );
-        assert_eq!(image.replay(&topic(), Offset(1), E1), Err(ReplayError::TopicExists {
-            at: Offset(1),
-            name: "orders".into()
-        }));
+        assert_eq!(
+            image.replay(&topic(), Offset(1), E1),
+            Err(ReplayError::TopicExists { at: Offset(1), name: "orders".into() })
+        );
         assert_eq!(
             image.replay(&MetadataRecord::NoOp, Offset(0), E1),
             Err(ReplayError::OutOfOrder { at: Offset(0), end: Offset(1) })
@@ -851,8 +847,8 @@ mod tests {
             MetadataRecord::Partition(partition()),
             set("retention.ms", Some("1")),
             MetadataRecord::ProducerIds(ProducerIdsRecord {
-                broker: NodeId(1),
-                broker_epoch: BrokerEpoch(1),
+                broker: Some(NodeId(1)),
+                broker_epoch: Some(BrokerEpoch(1)),
                 next: ProducerId(2000),
             }),
         ]);

@@ -7,7 +7,7 @@
 mod delta;
 mod image;
 
-pub use delta::{LocalChanges, MetadataDelta, PartitionDelta};
+pub use delta::{BrokerDelta, LocalChanges, MetadataDelta, PartitionDelta};
 pub use image::{
     BrokerRegistration, ControllerRegistration, MetadataImage, PartitionRegistration, ReplayError, TopicImage,
     UNASSIGNED_DIRECTORY,

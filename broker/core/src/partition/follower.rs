@@ -1,10 +1,8 @@
 //! The replica as follower: where it fetches, what it appends, what it cuts.
 
-use super::{
-    BatchId, FetchPosition, FetchResponse, FetchResult, InFlight, Output, PartitionMetadata, Replica, Role,
-};
-use broker_types::{BatchSummary, BrokerId, ErrorCode, LeaderEpoch, Observation, Offset, ReplicaRole};
+use super::{BatchId, FetchPosition, FetchResponse, FetchResult, InFlight, Output, PartitionMetadata, Replica, Role};
 use broker_types::MonoTime;
+use broker_types::{BatchSummary, BrokerId, ErrorCode, LeaderEpoch, Observation, Offset, ReplicaRole};
 use std::time::Duration;
 use tracing::{debug, info, warn};
 
@@ -45,7 +43,9 @@ impl Replica {
         if follower.asked.is_some() || !self.in_flight.is_empty() || self.reloading.is_some() || end < offsets.log_end {
             return;
         }
+        self.last_fetch += 1;
         let position = FetchPosition {
+            number: self.last_fetch,
             leader,
             leader_epoch: follower.epoch,
             offset: end,
@@ -107,7 +107,12 @@ impl Replica {
         }
     }
 
-    fn append_as_follower(&mut self, asked: &FetchPosition, batches: &[(BatchId, BatchSummary)], out: &mut Vec<Output>) {
+    fn append_as_follower(
+        &mut self,
+        asked: &FetchPosition,
+        batches: &[(BatchId, BatchSummary)],
+        out: &mut Vec<Output>,
+    ) {
         for (index, (batch, summary)) in batches.iter().enumerate() {
             let offsets = *self.log.offsets();
             let straddles = summary.base_offset < offsets.next && summary.end_offset() > offsets.next;
@@ -208,7 +213,8 @@ impl Replica {
         }
     }
 
-    fn truncate_to(&mut self, to: Offset, out: &mut Vec<Output>) {
+    /// Cuts the log back to `to` and puts out all that follows from it. Nothing may be on its way into the log.
+    pub(super) fn truncate_to(&mut self, to: Offset, out: &mut Vec<Output>) {
         let offsets = *self.log.offsets();
         if to < offsets.log_start {
             self.start_afresh_at(to, out);

@@ -165,6 +165,8 @@ pub struct FetchResponse {
 /// Where a follower reads next: all that a Fetch request says about this partition.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct FetchPosition {
+    /// Counts this replica's fetches, so that a late answer to the same position is not taken for the awaited one.
+    pub number: u64,
     /// Whom to ask.
     pub leader: BrokerId,
     /// The epoch to ask in (`current_leader_epoch`).

@@ -49,9 +49,9 @@ impl IsrState {
     /// The last ISR the controller committed.
     pub(super) fn committed(&self) -> &[BrokerId] {
         match self {
-            IsrState::Committed { isr }
-            | IsrState::PendingExpand { isr, .. }
-            | IsrState::PendingShrink { isr, .. } => isr,
+            IsrState::Committed { isr } | IsrState::PendingExpand { isr, .. } | IsrState::PendingShrink { isr, .. } => {
+                isr
+            }
         }
     }
 
@@ -89,9 +89,9 @@ impl IsrState {
     /// Back to what was committed last: the controller said that the change did not happen.
     pub(super) fn revert(&mut self) {
         let isr = match self {
-            IsrState::Committed { isr }
-            | IsrState::PendingExpand { isr, .. }
-            | IsrState::PendingShrink { isr, .. } => std::mem::take(isr),
+            IsrState::Committed { isr } | IsrState::PendingExpand { isr, .. } | IsrState::PendingShrink { isr, .. } => {
+                std::mem::take(isr)
+            }
         };
         *self = IsrState::Committed { isr };
     }

@@ -69,6 +69,7 @@ pub struct Replica {
     /// The AlterPartition that is out, whether or not its outcome still matters: never two (KAFKA-12686).
     outstanding: Option<ProposalId>,
     last_proposal: u64,
+    last_fetch: u64,
     /// A flush up to here was asked for; never beyond the log's end.
     flush_asked: Offset,
     next_expiry: MonoTime,
@@ -119,6 +120,7 @@ impl Replica {
             reloading: None,
             outstanding: None,
             last_proposal: 0,
+            last_fetch: 0,
             flush_asked,
             next_expiry,
             told,

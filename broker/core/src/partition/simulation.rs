@@ -104,10 +104,30 @@ struct Producer {
 
 #[derive(Clone, Debug)]
 enum Event {
-    Input { node: usize, incarnation: u64, input: Input },
-    Fetch { from: usize, incarnation: u64, position: FetchPosition, broker_epoch: BrokerEpoch },
-    Produce { to: usize, producer: usize, sequence: i32, count: i32, attempt: u64 },
-    Answer { producer: usize, sequence: i32, attempt: u64, result: ProduceResult, acks_from: LeaderEpoch },
+    Input {
+        node: usize,
+        incarnation: u64,
+        input: Input,
+    },
+    Fetch {
+        from: usize,
+        incarnation: u64,
+        position: FetchPosition,
+        broker_epoch: BrokerEpoch,
+    },
+    Produce {
+        to: usize,
+        producer: usize,
+        sequence: i32,
+        count: i32,
+        attempt: u64,
+    },
+    Answer {
+        producer: usize,
+        sequence: i32,
+        attempt: u64,
+        result: ProduceResult,
+    },
     AlterPartition {
         from: usize,
         incarnation: u64,
@@ -116,12 +136,23 @@ enum Event {
         leader_epoch: LeaderEpoch,
         partition_epoch: PartitionEpoch,
     },
-    Metadata { node: usize },
-    Wake { node: usize, incarnation: u64 },
-    Producer { producer: usize },
-    Consume { node: usize },
+    Metadata {
+        node: usize,
+    },
+    Wake {
+        node: usize,
+        incarnation: u64,
+    },
+    Producer {
+        producer: usize,
+    },
+    Consume {
+        node: usize,
+    },
     Fault,
-    Restart { node: usize },
+    Restart {
+        node: usize,
+    },
 }
 
 #[derive(Clone, Copy, Default, Debug)]
@@ -147,8 +178,8 @@ struct World {
     /// Which request is whose: (node, request) → producer, sequence, attempt.
     requests: BTreeMap<(usize, u64), (usize, i32, u64)>,
     next_request: u64,
-    /// Acknowledged: offset → (crc, sequence count).
-    acked: BTreeMap<Offset, BatchSummary>,
+    /// Acknowledged: base offset → the batch, and the epoch of the leader that said so.
+    acked: BTreeMap<Offset, (BatchSummary, LeaderEpoch)>,
     consumed: BTreeMap<Offset, u32>,
     topic: TopicConfig,
     calm: bool,
@@ -235,7 +266,11 @@ impl World {
     }
 
     fn latency(&mut self) -> u64 {
-        if !self.calm && self.chance.percent(3) { (20 + self.chance.below(100)) * MS } else { MS / 2 + self.chance.below(2 * MS) }
+        if !self.calm && self.chance.percent(3) {
+            (20 + self.chance.below(100)) * MS
+        } else {
+            MS / 2 + self.chance.below(2 * MS)
+        }
     }
 
     fn lost(&mut self) -> bool {
@@ -271,8 +306,8 @@ impl World {
             Event::Produce { to, producer, sequence, count, attempt } => {
                 self.serve_produce(to, producer, sequence, count, attempt);
             }
-            Event::Answer { producer, sequence, attempt, result, acks_from } => {
-                self.answered(producer, sequence, attempt, result, acks_from);
+            Event::Answer { producer, sequence, attempt, result, said_in } => {
+                self.answered(producer, sequence, attempt, result, said_in);
             }
             Event::AlterPartition { from, incarnation, proposal, isr, leader_epoch, partition_epoch } => {
                 let result = self.alter_partition(from, &isr, leader_epoch, partition_epoch);
@@ -371,8 +406,8 @@ impl World {
                         self.requests.remove(&(node, request.0)).expect("one reply for each request");
                     if !self.lost() {
                         let delay = self.latency();
-                        let acks_from = self.nodes[node].replica.leader_epoch().unwrap_or_default();
-                        self.after(delay, Event::Answer { producer, sequence, attempt, result, acks_from });
+                        let said_in = self.nodes[node].replica.leader_epoch().unwrap_or_default();
+                        self.after(delay, Event::Answer { producer, sequence, attempt, result, said_in });
                     }
                 }
                 Output::ProposeIsr { proposal, isr, leader_epoch, partition_epoch } => {
@@ -397,10 +432,8 @@ impl World {
                     let broker_epoch = self.nodes[node].broker_epoch;
                     self.after(wait, Event::Fetch { from: node, incarnation, position, broker_epoch });
                     // The driver's own timeout: it answers a lost fetch, and may come before a slow answer.
-                    let failed = FetchResponse {
-                        asked: position,
-                        result: FetchResult::Error(ErrorCode::NetworkException),
-                    };
+                    let failed =
+                        FetchResponse { asked: position, result: FetchResult::Error(ErrorCode::NetworkException) };
                     let input = Input::FetchResponse(failed);
                     self.after(wait + 60 * MS, Event::Input { node, incarnation, input });
                 }
@@ -447,9 +480,10 @@ impl World {
                     assert!(before.is_none_or(|before| before < *high_watermark), "seed {seed}: high watermark fell");
                 }
             }
-            Observation::BecameLeader { .. } => {
+            Observation::BecameLeader { leader_epoch, .. } => {
                 self.seen.elections += 1;
-                for (offset, summary) in &self.acked {
+                // A broker that is late may learn of an epoch that is over; it owes what was acknowledged before it.
+                for (offset, (summary, _)) in self.acked.iter().filter(|(_, (_, said_in))| said_in < leader_epoch) {
                     let found = self.nodes[node].disk.binary_search_by_key(offset, |batch| batch.base);
                     let found = found.ok().map(|index| self.nodes[node].disk[index].summary.crc);
                     assert_eq!(
@@ -546,8 +580,7 @@ impl World {
         let request = RequestId(self.next_request);
         self.requests.insert((to, request.0), (producer, sequence, attempt));
         let deadline = MonoTime(self.now + 50 * MS);
-        let produce =
-            Produce { request, batch, summary, acks: Acks::All, origin: AppendOrigin::Client, deadline };
+        let produce = Produce { request, batch, summary, acks: Acks::All, origin: AppendOrigin::Client, deadline };
         self.step(to, Input::Produce(produce));
     }
 
@@ -600,14 +633,7 @@ impl World {
         }
     }
 
-    fn answered(
-        &mut self,
-        index: usize,
-        sequence: i32,
-        attempt: u64,
-        result: ProduceResult,
-        _: LeaderEpoch,
-    ) {
+    fn answered(&mut self, index: usize, sequence: i32, attempt: u64, result: ProduceResult, said_in: LeaderEpoch) {
         let producer = &mut self.producers[index];
         if !result.error.is_none() {
             if attempt == producer.attempt {
@@ -615,13 +641,16 @@ impl World {
             }
             return;
         }
+        // Answers come in the order of requests; behind a lost one the connection is dead, and a retry will ask again.
+        if producer.unacked.first().is_none_or(|(oldest, _)| *oldest != sequence) {
+            return;
+        }
         producer.last_progress = self.now;
         producer.acked_any = true;
-        let Some(at) = producer.unacked.iter().position(|(other, _)| *other == sequence) else { return };
-        let (_, count) = producer.unacked.remove(at);
+        let (_, count) = producer.unacked.remove(0);
         let summary = batch_of(producer.id, sequence, count);
         let base = result.base_offset.expect("a base offset with success");
-        let before = self.acked.insert(base, summary);
+        let before = self.acked.insert(base, (summary, said_in));
         assert!(before.is_none(), "seed {}: two batches acknowledged at {base}", self.seed);
         self.seen.acks += 1;
     }
@@ -751,7 +780,6 @@ impl World {
 
     fn crash(&mut self, node: usize) {
         let id = self.nodes[node].id;
-        let now = self.mono();
         let state = &mut self.nodes[node];
         state.up = false;
         state.held.clear();
@@ -764,7 +792,6 @@ impl World {
             let flushed = state.flushed;
             state.disk.retain(|batch| batch.end() <= flushed);
         }
-        let _ = now;
         self.requests.retain(|(other, _), _| *other != node);
         if self.chance.percent(70) {
             self.fence(id);

@@ -144,8 +144,7 @@ impl Raft {
     ) {
         let Role::Follower(role) = &self.role else { return };
         // Only the answer to the one fetch under way may touch the log: a late one speaks of a log that was since cut
-        // or grew
-        // (Z08), or comes from a leader that is no longer ours (KAFKA-13207).
+        // or grew (Z08), or comes from a leader that is no longer ours (KAFKA-13207).
         let (since, failures) = match role.fetch {
             FetchState::Asked { id: asked, since, failures } if asked == id && role.leader == from => (since, failures),
             _ => return,
@@ -204,8 +203,7 @@ impl Raft {
             && gave_up
         {
             // Its EndQuorumEpoch may be lost or late. A voter keeps its own time; an observer looks for the next
-            // leader, after a
-            // pause, because the voters may still name this one.
+            // leader, after a pause, because the voters may still name this one.
             let stand_at = if voter { role.deadline } else { now + pause };
             role.leader_resigned(stand_at);
         }
@@ -268,8 +266,7 @@ impl Raft {
     }
 
     /// The leader's largest epoch at or below our last one ends at `shared`. Cut to the end of what both logs have of
-    /// it; if we lack
-    /// that epoch, to the end of our next lower one, and the next fetch asks about that (KIP-279).
+    /// it; if we lack that epoch, to the end of our next lower one, and the next fetch asks about that (KIP-279).
     fn cut_divergence(&mut self, leader: NodeId, shared: OffsetAndEpoch, out: &mut Vec<Output>) -> Fetched {
         let ours = self.log.end_for_epoch(shared.epoch);
         let to = if ours.epoch == shared.epoch { ours.offset.min(shared.offset) } else { ours.offset };

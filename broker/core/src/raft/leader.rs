@@ -23,8 +23,7 @@ pub(super) struct Leader {
     /// Replicas that fetch and have no vote. At most `max_observers`.
     observers: BTreeMap<ReplicaKey, Progress>,
     /// Fetches that wait for records or for the high watermark, the oldest first; at most one of each replica, and at
-    /// most
-    /// `max_parked_fetches`.
+    /// most `max_parked_fetches`.
     parked: VecDeque<ParkedFetch>,
     /// The high watermark that the parked fetches know of, at least.
     told_high_watermark: Offset,
@@ -187,8 +186,7 @@ impl Leader {
 
 impl Raft {
     /// A majority voted, and the own vote is durable. The first record of the epoch is written at once: without it
-    /// nothing of former
-    /// epochs could be counted as committed, were there never another one.
+    /// nothing of former epochs could be counted as committed, were there never another one.
     pub(super) fn become_leader(&mut self, now: MonoTime, granting: Vec<NodeId>, out: &mut Vec<Output>) {
         let state = ElectionState { leader: Some(self.config.node), ..self.state.state() };
         let (epoch, at) = (state.epoch, self.log.end());
@@ -228,8 +226,7 @@ impl Raft {
     }
 
     /// The high watermark is what a majority of disks has, once that includes a record of this epoch: an older record
-    /// on a
-    /// majority can still be replaced by a leader that has a newer epoch in its log (Raft §5.4.2).
+    /// on a majority can still be replaced by a leader that has a newer epoch in its log (Raft §5.4.2).
     fn count_disks(&mut self, out: &mut Vec<Output>) {
         let Role::Leader(leader) = &self.role else { return };
         let Some(to) = leader.majority_end(&self.config, self.log.flushed_end()) else { return };

@@ -14,8 +14,7 @@ pub struct EpochStart {
 }
 
 /// A log without its bytes. It changes when the machine decides, not when the driver has written: outputs are carried
-/// out in
-/// order, so whoever sees an output sees the log that it speaks of.
+/// out in order, so whoever sees an output sees the log that it speaks of.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LogView {
     /// First offset kept; what is below is in a snapshot. At most `end`.
@@ -47,10 +46,9 @@ impl LogView {
     }
 
     /// A log as recovery found it. `start` is the first offset kept and the epoch of the record before it (0 if there
-    /// was none);
-    /// `end` is exclusive; of `flushed`, recovery knows that all below is on disk: `end` if it has synced the log, else
-    /// the
-    /// recovery point. `epochs` come from the batches or the leader-epoch checkpoint. Whatever contradicts is left out.
+    /// was none); `end` is exclusive; of `flushed`, recovery knows that all below is on disk: `end` if it has synced
+    /// the log, else the recovery point. `epochs` come from the batches or the leader-epoch checkpoint. Whatever
+    /// contradicts is left out.
     #[must_use]
     pub fn recovered(start: OffsetAndEpoch, end: Offset, flushed: Offset, epochs: Vec<EpochStart>) -> Self {
         let end = end.max(start.offset);

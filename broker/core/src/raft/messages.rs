@@ -128,8 +128,7 @@ pub struct EpochResponse {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FetchResponse<R> {
     /// Why nothing was read: `NOT_LEADER_OR_FOLLOWER`, `FENCED_LEADER_EPOCH`, `UNKNOWN_LEADER_EPOCH`,
-    /// `BROKER_NOT_AVAILABLE`.
-    /// The `outcome` is then [`FetchOutcome::Nothing`].
+    /// `BROKER_NOT_AVAILABLE`. The `outcome` is then [`FetchOutcome::Nothing`].
     pub error: Option<ErrorCode>,
     /// What the answering node knows.
     pub current: LeaderAndEpoch,
@@ -149,8 +148,7 @@ pub enum FetchOutcome<R> {
     /// Records from the asked offset on.
     Records(R),
     /// The asker's log is not a prefix of the leader's. The leader's log has, at or below the asked epoch, `epoch` as
-    /// its largest,
-    /// and that epoch ends at `offset`: cut there and ask again.
+    /// its largest, and that epoch ends at `offset`: cut there and ask again.
     Diverging(OffsetAndEpoch),
     /// The asked offset was compacted away: load this snapshot first (KIP-630).
     Snapshot(OffsetAndEpoch),

@@ -1,6 +1,5 @@
 //! The metadata quorum: one replica of `__cluster_metadata-0` under KRaft (KIP-595, pre-vote of KIP-996, check-quorum
-//! of
-//! KAFKA-15489). Decides who leads, what is appended and cut, and what is committed.
+//! of KAFKA-15489). Decides who leads, what is appended and cut, and what is committed.
 //!
 //! # Roles
 //!
@@ -15,23 +14,19 @@
 //! ```
 //!
 //! Any role meets a larger epoch: Follower if its leader is named, else Unattached. Unattached, Prospective and
-//! Candidate learn
-//! of a leader in their own epoch: Follower. A voter starts Unattached, or Resigned if its file says that it led. An
-//! observer
-//! is only ever Unattached (asking random voters for the leader) or Follower.
+//! Candidate learn of a leader in their own epoch: Follower. A voter starts Unattached, or Resigned if its file says
+//! that it led. An observer is only ever Unattached (asking random voters for the leader) or Follower.
 //!
 //! # What makes it safe
 //!
 //! - **Told only when durable.** An epoch and a vote are promises. All messages and observations that follow from a new
-//!   promise wait
-//!   inside the machine until [`Input::Persisted`]; a candidate's own vote counts only then. So a crash can take
-//!   back nothing that anyone was told.
+//!   promise wait inside the machine until [`Input::Persisted`]; a candidate's own vote counts only then. So a crash
+//!   can take back nothing that anyone was told.
 //! - **Counted only when durable.** A voter fetches from the end of its *flushed* log, for a fetch offset is an
-//!   acknowledgement; the
-//!   leader counts itself up to its flushed end. Partition data counts in the page cache, the metadata log does not (KAFKA-10533).
+//!   acknowledgement; the leader counts itself up to its flushed end. Partition data counts in the page cache, the
+//!   metadata log does not (KAFKA-10533).
 //! - **A leader leads in one incarnation only.** After a restart even its own epoch is a foreign one, because the tail
-//!   it wrote may be
-//!   gone and another record would take the same (epoch, offset) (KAFKA-10527).
+//!   it wrote may be gone and another record would take the same (epoch, offset) (KAFKA-10527).
 //! - **The high watermark passes only with a record of the leader's own epoch**, the LeaderChange at its beginning
 //!   (Raft §5.4.2).
 //! - **Nothing below the high watermark is cut.** A leader that asks for it gets [`Output::Fault`] and a stopped node
@@ -42,17 +37,16 @@
 //! 1. Open `quorum-state` and the log, cut torn tails, build [`Restored`], call [`Raft::new`], then `step` with
 //!    [`Input::Wakeup`].
 //! 2. Carry out outputs strictly in order. An `Append`, `AppendFetched` or `Truncate` is done (in the page cache)
-//!    before the next
-//!    output is begun, in particular before the log is read for a `Reply`; `Persist` and `Flush` are started and
-//!    answer later as inputs, at most one of each at a time. If any of them fails, the node stops: the machine has already
-//!    counted on it.
+//!    before the next output is begun, in particular before the log is read for a `Reply`; `Persist` and `Flush` are
+//!    started and answer later as inputs, at most one of each at a time. If any of them fails, the node stops: the
+//!    machine has already counted on it.
 //! 3. Call `step(Input::Wakeup)` when [`Raft::wakeup`] has come. It is never in the past for ever: each such step moves
 //!    it on.
 //! 4. Each `Send` is answered once: [`Input::Response`], or [`Input::SendFailed`] after an error or `request_timeout`.
-//!    Each `Input::Request` is answered once by a `Reply`, perhaps much later; an answer to a closed connection is dropped.
+//!    Each `Input::Request` is answered once by a `Reply`, perhaps much later; an answer to a closed connection is
+//!    dropped.
 //! 5. The driver itself observes `LogLoaded`, `Appended` and `Truncated`, because it knows sizes and checksums; all
-//!    else that is
-//!    worth seeing comes as [`Output::Observe`].
+//!    else that is worth seeing comes as [`Output::Observe`].
 //!
 //! # Where we differ from Kafka
 //!
@@ -65,9 +59,8 @@
 //! # Not here yet
 //!
 //! Snapshots (KIP-630): [`LogView`] carries a log start and a Fetch below it is answered with the snapshot that is
-//! needed, but
-//! a follower that gets such an answer only says [`Output::NeedSnapshot`] and asks again later. Voter changes
-//! (KIP-853).
+//! needed, but a follower that gets such an answer only says [`Output::NeedSnapshot`] and asks again later. Voter
+//! changes (KIP-853).
 
 mod election;
 mod follower;
@@ -112,12 +105,10 @@ pub struct RaftConfig {
     /// Who may vote. A node that is not in it is an observer.
     pub voters: VoterSet,
     /// `controller.quorum.election.timeout.ms`: the least time without a leader before a voter stands; the real one is
-    /// drawn from
-    /// once to twice this.
+    /// drawn from once to twice this.
     pub election_timeout: Duration,
     /// `controller.quorum.fetch.timeout.ms`: how long a follower goes without an answer from its leader before it
-    /// stands. A leader
-    /// resigns after one and a half times this without a majority fetching.
+    /// stands. A leader resigns after one and a half times this without a majority fetching.
     pub fetch_timeout: Duration,
     /// `controller.quorum.election.backoff.max.ms`: the longest pause after a lost election.
     pub election_backoff_max: Duration,
@@ -332,8 +323,7 @@ pub enum Output {
         offset: Offset,
     },
     /// This node won the election of `epoch`. The controller may act once it has replayed all below a high watermark
-    /// greater than
-    /// `start`: only then has it seen every record of former epochs (R34).
+    /// greater than `start`: only then has it seen every record of former epochs (R34).
     BecameLeader {
         /// The epoch.
         epoch: LeaderEpoch,
@@ -727,8 +717,7 @@ impl Raft {
                 RaftRole::Resigned => self.pursue_resigned(now, out),
             }
             // A role that just ended gave way to one that may have work at once. This ends, because each role begins
-            // with its
-            // deadlines in the future.
+            // with its deadlines in the future.
             if self.role() == role {
                 break;
             }

@@ -18,8 +18,7 @@ pub struct ElectionState {
 /// The election state in memory, its copy on disk, and all that must not be told before the disk has caught up.
 ///
 /// Epoch and vote are promises and are counted; the leader's name is no promise (nobody is told anything that a crash
-/// could
-/// make untrue), so it is written too, but nothing waits for it.
+/// could make untrue), so it is written too, but nothing waits for it.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct QuorumState {
     state: ElectionState,
@@ -40,8 +39,7 @@ const CROWDED: usize = 1024;
 
 impl QuorumState {
     /// `state` as the machine begins with, `durable` as the file says. They may differ in the leader, or after the loss
-    /// of
-    /// the file in the epoch, which is then written first.
+    /// of the file in the epoch, which is then written first.
     pub(super) fn new(state: ElectionState, durable: ElectionState) -> Self {
         let promised = u64::from((state.epoch, state.voted) != (durable.epoch, durable.voted));
         QuorumState { state, durable, writing: None, promised, kept: 0, untold: VecDeque::new() }
@@ -73,8 +71,7 @@ impl QuorumState {
     }
 
     /// Takes on a new state. Requests that were not sent yet belong to the role that ends and are forgotten; answers
-    /// and
-    /// observations stay.
+    /// and observations stay.
     pub(super) fn change(&mut self, to: ElectionState) {
         let from = self.state;
         assert!(to.epoch >= from.epoch, "quorum epoch back from {from:?} to {to:?}");

@@ -1,6 +1,5 @@
 //! Several machines, a network that delays, drops and cuts, disks that forget what was not synced, and the invariants
-//! of a quorum
-//! checked after each event. Everything comes from one seed.
+//! of a quorum checked after each event. Everything comes from one seed.
 
 use super::*;
 use broker_types::{BatchSummary, Uuid};
@@ -56,8 +55,7 @@ struct Node {
 }
 
 /// A request that arrived: who asked whom, in which incarnation and under which name, when, and whether it asks for a
-/// vote
-/// that binds.
+/// vote that binds.
 struct Asked {
     from: usize,
     to: usize,
@@ -621,8 +619,7 @@ impl World {
     }
 
     /// W-K4, W-K6: committed logs agree. W-K7: a majority has what a leader commits, on disk. W-K8: a leader's high
-    /// watermark passes
-    /// its epoch's start, and the newest leader's never falls.
+    /// watermark passes its epoch's start, and the newest leader's never falls.
     fn check_high_watermark(&mut self, node: usize, to: Offset) -> Checked {
         let id = Self::node_id(node);
         let end = to.0 as usize;

@@ -1,11 +1,9 @@
 //! Who may vote.
 //!
 //! The set is static here (`controller.quorum.voters`, kraft.version 0): ids, each with the directory id of its disk
-//! where
-//! that is known. A voter whose disk was replaced has another directory id; it is then another replica, which may watch
-//! but
-//! not vote (KIP-853). Without that, a voter that lost its log could help to elect a leader that never saw a committed
-//! record.
+//! where that is known. A voter whose disk was replaced has another directory id; it is then another replica, which may
+//! watch but not vote (KIP-853). Without that, a voter that lost its log could help to elect a leader that never saw a
+//! committed record.
 
 use broker_types::{DirectoryId, NodeId};
 use std::collections::BTreeMap;

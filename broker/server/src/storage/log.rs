@@ -80,7 +80,7 @@ pub struct LogBatch {
 pub struct Truncation {
     /// Former log end offset, exclusive.
     pub from: Offset,
-    /// New log end offset, exclusive: what was asked for, or less if a batch lay across it.
+    /// New log end offset, exclusive: what was asked for, or less if a batch lay across it or no batch ended there.
     pub to: Offset,
 }
 
@@ -119,7 +119,8 @@ pub struct Log {
     segments: Vec<Segment>,
     /// First offset that readers may ask for.
     log_start: Offset,
-    /// Log end offset, exclusive. Readers get nothing that lies beyond, whatever the file holds.
+    /// Log end offset, exclusive: where the last batch ends, or the active segment begins. Readers get nothing that
+    /// lies beyond, whatever the file holds.
     end: Offset,
     /// Everything below was synced. Never beyond `end`.
     recovery_point: Offset,
@@ -159,10 +160,8 @@ impl Log {
             names_synced: 0,
         };
         log.resume_active().await?;
-        let mut truncated_bytes = loaded.truncated_bytes;
         if log.end < opening.log_start {
             // What lies below the log's start is deleted by definition; the log goes on where it starts.
-            truncated_bytes += log.size();
             log.truncate_fully_and_start_at(opening.log_start).await?;
         }
         log.log_start = opening.log_start.max(log.segments[0].base);
@@ -174,7 +173,7 @@ impl Log {
         let report = LoadedLog {
             log_start: log.log_start,
             log_end: log.end,
-            truncated_bytes,
+            truncated_bytes: loaded.truncated_bytes,
             recovered_from: loaded.recovered_from,
             batches: loaded.batches,
         };
@@ -429,7 +428,8 @@ impl Log {
     }
 
     /// Cuts the log so that no offset is left that is not less than `offset`; `None` if there was none. A batch that
-    /// lies across the cut goes as a whole.
+    /// lies across the cut goes as a whole. The cut is durable, unlike Kafka's: a power loss does not bring back what
+    /// the leader never had.
     ///
     /// The recovery point goes back with the log's end. **It must be checkpointed before the log takes appends
     /// again**: after a power loss an older checkpoint would vouch for bytes that were never synced (KAFKA-10101).
@@ -447,21 +447,23 @@ impl Log {
         }
         let number = self.holding(offset);
         let views = [self.segments[number].view()];
-        let (position, to) = match find(&views, offset).await? {
+        let (position, beyond) = match find(&views, offset).await? {
             Some((place, header)) => (place.position, offset.min(header.base())),
             None => (views[0].size, offset),
         };
         self.truncations += 1;
-        self.end = to;
+        self.end = beyond;
         self.tail.clear();
         // The latest goes first: a crash between leaves a shorter log, not one with a hole.
         while self.segments.len() > number + 1 {
             self.remove_last().await?;
         }
-        self.segments[number].truncate(position, to).await?;
+        self.sync_names().await?;
+        self.segments[number].truncate(position, beyond).await?;
+        // Where compaction left offsets out, the log ends where its last batch does: a segment that begins elsewhere
+        // would look, after a crash, as if the end of the one before were lost.
         self.resume_active().await?;
-        // Where compaction left offsets out, the end is where it was asked to be all the same.
-        self.end = to;
+        let to = self.end;
         self.log_start = self.log_start.min(to);
         self.recovery_point = self.recovery_point.min(to);
         Ok(Some(Truncation { from, to }))
@@ -483,6 +485,14 @@ impl Log {
         let env = self.env.clone();
         self.segments.push(Segment::create(env.disk(), &self.dir, offset, env.wall()).await?);
         self.names += 1;
+        self.sync_names().await
+    }
+
+    async fn sync_names(&mut self) -> Result<(), StorageError> {
+        if self.names != self.names_synced {
+            self.env.disk().sync_dir(&self.dir).await.doing("sync", &self.dir)?;
+            self.names_synced = self.names;
+        }
         Ok(())
     }
 

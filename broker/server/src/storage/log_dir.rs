@@ -12,7 +12,7 @@ use super::checkpoints::{
     write_meta_properties, write_offset_checkpoint, write_partition_metadata,
 };
 use super::error::{Doing, StorageError};
-use super::whole_file::{TEMPORARY, parent, remove_if_there};
+use super::whole_file::{TEMPORARY, create_dir_durably, remove_if_there};
 use broker_env::SharedEnv;
 use broker_types::{Offset, TopicId, TopicPartition};
 use std::collections::BTreeMap;
@@ -81,8 +81,7 @@ impl LogDir {
         let disk = dir.env.disk();
         let entries = match disk.list(root).await {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                disk.create_dir_all(root).await.doing("create", root)?;
-                disk.sync_dir(parent(root)).await.doing("sync", parent(root))?;
+                create_dir_durably(disk, root).await?;
                 Vec::new()
             }
             listed => listed.doing("list", root)?,

@@ -5,6 +5,8 @@
 //! before it, and be of no older leader epoch. The log is cut at the first one that is not. Indexes are built anew on
 //! the way.
 //!
+//! No CRC covers a batch's base offset and leader epoch; as in Kafka, a changed one is noticed only where it goes back.
+//!
 //! We differ from Kafka in two ways. A segment beyond the recovery point that does not begin where the one before
 //! ends is cut away, with all after it: the end of the one before was in the page cache and never reached the disk.
 //! And broken bytes in a sealed segment below the recovery point fail the start instead of being cut out silently:
@@ -15,7 +17,7 @@ use super::error::{Doing, StorageError};
 use super::log::{LogConfig, OpenLog};
 use super::offset_index::relative;
 use super::segment::{INDEX, Indexed, LOG, Segment, TIME_INDEX, TXN_INDEX, parse_file_name, remove_files};
-use super::whole_file::{TEMPORARY, parent, remove_if_there};
+use super::whole_file::{TEMPORARY, create_dir_durably, remove_if_there};
 use broker_env::{OpenMode, SharedEnv};
 use broker_types::{BatchSummary, Offset};
 use std::io;
@@ -80,11 +82,13 @@ impl Loader {
         // The last segment's end is not in its indexes: headers tell it, if they make sense.
         let rebuild = !synced || !sane || (next.is_none() && segment.resume(|_, _| {}).await.is_err_and(is_corrupt));
         if rebuild {
-            let cut = self.recover(&mut segment).await?;
-            if cut > 0 && synced && next.is_some() {
-                let what = format!("{cut} bytes are broken in a segment that was synced");
+            self.recover(&mut segment).await?;
+            let broken = segment.file_len() - segment.size;
+            if broken > 0 && synced && next.is_some() {
+                let what = format!("{broken} bytes are broken in a segment that was synced");
                 return Err(StorageError::corrupt(segment.path(), what));
             }
+            let cut = segment.keep_indexed().await?;
             if next.is_some() {
                 segment.seal().await?;
             }
@@ -97,9 +101,8 @@ impl Loader {
         Ok(whole)
     }
 
-    /// Reads every batch, builds the indexes and cuts the file where no good batch follows. Says how many bytes that
-    /// took away.
-    async fn recover(&mut self, segment: &mut Segment) -> Result<u64, StorageError> {
+    /// Reads every batch up to where no good one follows, and builds the indexes.
+    async fn recover(&mut self, segment: &mut Segment) -> Result<(), StorageError> {
         self.loaded.recovered_from.get_or_insert(segment.base);
         segment.clear_indexes().await?;
         let mut scan = segment.scan_file();
@@ -121,7 +124,7 @@ impl Loader {
             self.loaded.batches.push(header.summary());
         }
         self.end = Some(end);
-        segment.keep_indexed().await
+        Ok(())
     }
 }
 
@@ -134,8 +137,7 @@ async fn sweep(env: &SharedEnv, dir: &Path) -> Result<Vec<Offset>, StorageError>
     let disk = env.disk();
     let entries = match disk.list(dir).await {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            disk.create_dir_all(dir).await.doing("create", dir)?;
-            disk.sync_dir(parent(dir)).await.doing("sync", parent(dir))?;
+            create_dir_durably(disk, dir).await?;
             Vec::new()
         }
         listed => listed.doing("list", dir)?,

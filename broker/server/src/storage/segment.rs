@@ -264,7 +264,7 @@ impl Segment {
     }
 
     /// Cuts away what lies from `position` on, where a batch begins whose offsets, and those after it, are not less
-    /// than `offset`. [`Segment::resume`] is to follow.
+    /// than `offset`, durably. [`Segment::resume`] is to follow.
     pub(super) async fn truncate(&mut self, position: u64, offset: Offset) -> Result<(), StorageError> {
         self.dirty = true;
         let base = self.base;
@@ -273,8 +273,7 @@ impl Segment {
         self.offsets.truncate(|entry| keeps(entry.relative)).await?;
         self.times.truncate(|entry| keeps(entry.relative)).await?;
         self.cut_file(position).await?;
-        self.size = position;
-        Ok(())
+        self.file.sync_data().await.doing("sync", &self.path)
     }
 
     /// Forgets both indexes and all that is known of the batches; [`Segment::index`] builds it again.

@@ -76,7 +76,17 @@ pub(super) async fn remove_if_there(disk: &dyn Disk, path: &Path) -> Result<(), 
     }
 }
 
+/// Makes a directory and what is missing above it, durably.
+pub(super) async fn create_dir_durably(disk: &dyn Disk, path: &Path) -> Result<(), StorageError> {
+    disk.create_dir_all(path).await.doing("create", path)?;
+    // Any of them may be new.
+    for above in path.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()) {
+        disk.sync_dir(above).await.doing("sync", above)?;
+    }
+    Ok(())
+}
+
 /// The directory that holds `path`.
-pub(super) fn parent(path: &Path) -> &Path {
+fn parent(path: &Path) -> &Path {
     path.parent().unwrap_or(path)
 }

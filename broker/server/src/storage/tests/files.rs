@@ -212,7 +212,7 @@ fn a_log_directory_tells_what_is_in_it() {
     now(dir.write_log_starts(&BTreeMap::from([(orders.clone(), Offset(2))]))).unwrap();
     now(dir.write_clean_shutdown(CleanShutdown::new(None))).unwrap();
     // Half a partition, as a power loss leaves it, and things that are no partition.
-    for name in ["half-0", "orders-011", "orders", "-1", "orders--1", "lost+found"] {
+    for name in ["half-0", "orders-011", "orders", "-1", "lost+found"] {
         now(env.disk().create_dir_all(&data.join(name))).unwrap();
     }
     now(env.disk().sync_dir(data)).unwrap();

@@ -253,10 +253,10 @@ pub struct FeatureLevelRecord {
 /// A block of producer ids was given away (KIP-730).
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct ProducerIdsRecord {
-    /// To this broker.
-    pub broker: BrokerId,
-    /// In its registration of this epoch.
-    pub broker_epoch: BrokerEpoch,
+    /// To this broker; `None` in a snapshot, where it no longer matters.
+    pub broker: Option<BrokerId>,
+    /// In its registration of this epoch; `None` in a snapshot.
+    pub broker_epoch: Option<BrokerEpoch>,
     /// First id of the *next* block: the given one ends before it.
     pub next: ProducerId,
 }
@@ -401,8 +401,8 @@ impl MetadataRecord {
                 out.put_i16(r.level);
             }
             MetadataRecord::ProducerIds(r) => {
-                out.node(r.broker);
-                out.put_i64(r.broker_epoch.0);
+                out.put_i32(r.broker.map_or(-1, |broker| broker.0));
+                out.put_i64(r.broker_epoch.map_or(-1, |epoch| epoch.0));
                 out.put_i64(r.next.0);
             }
             MetadataRecord::BrokerRegistrationChange(r) => r.encode(out, &mut tags),
@@ -486,7 +486,8 @@ fn decode_body(r: &mut Reader<'_>, key: u32, version: u32) -> Result<MetadataRec
             MetadataRecord::FeatureLevel(record)
         }
         15 => {
-            let (broker, broker_epoch) = (r.node("BrokerId")?, BrokerEpoch(r.i64()?));
+            let broker = r.nullable_node("BrokerId")?;
+            let broker_epoch = Some(r.i64()?).filter(|epoch| *epoch >= 0).map(BrokerEpoch);
             let next = r.i64()?;
             if next < 0 {
                 return Err(RecordError::InvalidField("NextProducerId"));
@@ -521,7 +522,12 @@ fn decode_body(r: &mut Reader<'_>, key: u32, version: u32) -> Result<MetadataRec
             let _zk_migration_ready = r.bool()?;
             let (endpoints, features) = (decode_endpoints(r)?, decode_features(r)?);
             r.no_tags()?;
-            MetadataRecord::RegisterController(RegisterControllerRecord { controller, incarnation, endpoints, features })
+            MetadataRecord::RegisterController(RegisterControllerRecord {
+                controller,
+                incarnation,
+                endpoints,
+                features,
+            })
         }
     })
 }
@@ -605,11 +611,7 @@ impl PartitionRecord {
         let (partition, topic) = (r.index("PartitionId")?, r.uuid()?);
         let (replicas, isr) = (r.some_nodes("Replicas")?, r.some_nodes("Isr")?);
         let (removing, adding) = (r.some_nodes("RemovingReplicas")?, r.some_nodes("AddingReplicas")?);
-        let leader = match r.i32()? {
-            -1 => None,
-            id if id >= 0 => Some(NodeId(id)),
-            _ => return Err(RecordError::InvalidField("Leader")),
-        };
+        let leader = r.nullable_node("Leader")?;
         let leader_epoch = LeaderEpoch(r.index("LeaderEpoch")?);
         let partition_epoch = PartitionEpoch(r.index("PartitionEpoch")?);
         let directories = match version {

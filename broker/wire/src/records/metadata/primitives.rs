@@ -176,6 +176,15 @@ impl<'a> Reader<'a> {
         self.index(field).map(NodeId)
     }
 
+    /// A node, or -1 for none.
+    pub(super) fn nullable_node(&mut self, field: &'static str) -> Result<Option<NodeId>, RecordError> {
+        match self.i32()? {
+            -1 => Ok(None),
+            id if id >= 0 => Ok(Some(NodeId(id))),
+            _ => Err(RecordError::InvalidField(field)),
+        }
+    }
+
     pub(super) fn nullable_string(&mut self) -> Result<Option<Arc<str>>, RecordError> {
         let Some(len) = self.varint()?.checked_sub(1) else { return Ok(None) };
         let bytes = self.take(len as usize)?;

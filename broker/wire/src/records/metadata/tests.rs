@@ -153,11 +153,15 @@ fn vectors() -> Vec<(MetadataRecord, &'static str)> {
         ),
         (
             M::ProducerIds(ProducerIdsRecord {
-                broker: NodeId(2),
-                broker_epoch: BrokerEpoch(12),
+                broker: Some(NodeId(2)),
+                broker_epoch: Some(BrokerEpoch(12)),
                 next: ProducerId(3000),
             }),
             "010f0000000002000000000000000c0000000000000bb800",
+        ),
+        (
+            M::ProducerIds(ProducerIdsRecord { broker: None, broker_epoch: None, next: ProducerId(1000) }),
+            "010f00ffffffffffffffffffffffff00000000000003e800",
         ),
         (
             M::BrokerRegistrationChange(BrokerRegistrationChangeRecord { fenced: Some(true), ..moved.clone() }),
@@ -260,7 +264,7 @@ proptest! {
 
     /// One byte of a good record changed, or its end cut off: an error, or a record that is written and read alike.
     #[test]
-    fn damaged_records_never_panic(which in 0usize..24, at in 0usize..200, byte: u8, cut: bool) {
+    fn damaged_records_never_panic(which in 0usize..25, at in 0usize..200, byte: u8, cut: bool) {
         let vectors = vectors();
         let mut bytes = hex(vectors[which % vectors.len()].1).to_vec();
         let at = at % bytes.len();

@@ -1,0 +1,177 @@
+//! What is legal in a run: the configuration it ran under and what was done to it.
+//!
+//! The same finding can be a broken promise or a documented possibility. A record acknowledged with acks=1 may go with
+//! its leader; one acknowledged with acks=all may not, unless more of the ISR lost power at once than
+//! `min.insync.replicas` pays for. The context is where a check learns which of the two it looks at.
+
+use crate::history::SimTime;
+use broker_types::{NodeId, TopicId, TopicIdPartition};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Whether a loss that Kafka documents as possible is only counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Allowed {
+    /// Counted and named, no violation.
+    #[default]
+    Counted,
+    /// A violation as any other: the scenario asks for more than its configuration promises.
+    None,
+}
+
+/// What holds for one partition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct PartitionRules {
+    /// `min.insync.replicas`. At least 1.
+    pub min_isr: u32,
+    /// Replicas the partition was created with.
+    pub replication_factor: u32,
+    /// `unclean.leader.election.enable`.
+    pub unclean_election: bool,
+    /// `flush.messages` = 1: a record is on the disk before it is acknowledged or counts for the high watermark.
+    pub flush_before_ack: bool,
+    /// Its beginning may go away: retention, or DeleteRecords.
+    pub may_be_trimmed: bool,
+}
+
+impl Default for PartitionRules {
+    fn default() -> Self {
+        PartitionRules {
+            min_isr: 1,
+            replication_factor: 1,
+            unclean_election: false,
+            flush_before_ack: false,
+            may_be_trimmed: false,
+        }
+    }
+}
+
+/// How a node lost what it had written.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LossKind {
+    /// The page cache went: what was not synced may be lost.
+    PowerLoss,
+    /// The disk came back empty.
+    DiskWipe,
+    /// A sync failed and dropped the dirty pages, as Linux does.
+    SyncError,
+    /// Bytes that were durable changed.
+    BitRot,
+}
+
+/// One event that may have cost a node bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Loss {
+    /// Which node.
+    pub node: NodeId,
+    /// When.
+    pub at: SimTime,
+    /// How.
+    pub kind: LossKind,
+}
+
+/// Why records of a partition may be gone.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExcuseKind {
+    /// Another leader took over: what the former one had alone (acks=0 and acks=1) may be gone.
+    LeaderChange,
+    /// The same, after the former leader lost power.
+    LeaderPowerLoss,
+    /// A replica from outside the ISR was elected, as the configuration allows.
+    UncleanElection,
+    /// More members of the ISR lost bytes than the configuration pays for.
+    LossBeyondBudget,
+}
+
+/// One event that excuses a loss. It covers every record acknowledged up to `until`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Excuse {
+    /// Why.
+    pub kind: ExcuseKind,
+    /// When it happened.
+    pub at: SimTime,
+    /// Until when a record could still fall under it: a deposed leader goes on answering until it hears of its successor.
+    /// `None`: it never ended.
+    pub until: Option<SimTime>,
+}
+
+/// What the checks need to know of the run beside the history.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Context {
+    /// What holds where `partitions` says nothing.
+    pub defaults: PartitionRules,
+    /// What holds for single partitions.
+    #[serde(with = "crate::jsonl::pairs")]
+    pub partitions: BTreeMap<TopicIdPartition, PartitionRules>,
+    /// Whether documented losses are violations.
+    pub allowed: Allowed,
+    /// Power losses, disk wipes and so on, as they happened, in order of time.
+    pub losses: Vec<Loss>,
+    /// What excuses losses, by partition, as [`crate::WhiteBox::excuses`] found it. `None` when nobody watched the
+    /// brokers (a history of a cluster elsewhere): then `losses` and the configuration must do.
+    #[serde(with = "crate::jsonl::pairs::optional")]
+    pub excuses: Option<BTreeMap<TopicIdPartition, Vec<Excuse>>>,
+    /// The partitions whose final reads reached the end of the log.
+    pub final_reads_reached_end: BTreeSet<TopicIdPartition>,
+    /// Topics' names, for evidence.
+    #[serde(with = "crate::jsonl::pairs")]
+    pub topics: BTreeMap<TopicId, String>,
+    /// Nodes' names, for evidence.
+    #[serde(with = "crate::jsonl::pairs")]
+    pub nodes: BTreeMap<NodeId, String>,
+    /// The voters of the metadata quorum. Empty: rules that need them have no opportunity.
+    pub voters: Vec<NodeId>,
+    /// Eligible leader replicas (KIP-966) are in use.
+    pub elr: bool,
+    /// Most batches that the white box remembers; beyond it the checks that need them end as unknown.
+    /// 0 means [`Context::BATCHES`].
+    pub max_batches: usize,
+}
+
+impl Context {
+    /// The default of `max_batches`: at 16 bytes each, 64 MB.
+    pub const BATCHES: usize = 4_000_000;
+
+    /// What holds for `partition`.
+    #[must_use]
+    pub fn rules(&self, partition: TopicIdPartition) -> PartitionRules {
+        self.partitions.get(&partition).copied().unwrap_or(self.defaults)
+    }
+
+    /// `orders-0`; the topic's id when nobody named it.
+    #[must_use]
+    pub fn partition_name(&self, partition: TopicIdPartition) -> String {
+        if partition == TopicIdPartition::METADATA {
+            return "__cluster_metadata-0".to_owned();
+        }
+        match self.topics.get(&partition.topic) {
+            Some(name) => format!("{name}-{}", partition.partition),
+            None => partition.to_string(),
+        }
+    }
+
+    /// `broker-1`; `node 1` when nobody named it.
+    #[must_use]
+    pub fn node_name(&self, node: NodeId) -> String {
+        self.nodes.get(&node).cloned().unwrap_or_else(|| format!("node {node}"))
+    }
+
+    /// `broker-1, broker-2`.
+    pub(crate) fn node_names(&self, nodes: &[NodeId]) -> String {
+        match nodes {
+            [] => "nobody".to_owned(),
+            nodes => nodes.iter().map(|node| self.node_name(*node)).collect::<Vec<_>>().join(", "),
+        }
+    }
+}
+
+/// A moment as seconds: `12.345s`.
+#[must_use]
+pub(crate) fn seconds(at: SimTime) -> String {
+    format!("{}.{:03}s", at.0 / 1_000_000_000, at.0 / 1_000_000 % 1000)
+}

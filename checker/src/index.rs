@@ -1,0 +1,376 @@
+//! A history by partition: who sent what, and which values were seen at which offset.
+
+use crate::context::{Context, ExcuseKind, seconds};
+use crate::history::{Acks, History, Op, OpKind, Outcome, Poll, Send, SimTime, TailRead, ValueId};
+use broker_types::{Offset, TopicIdPartition};
+use std::collections::BTreeMap;
+
+/// Finds an operation by the value it sent. Open addressing: a million values cost a few milliseconds.
+pub(crate) struct SendTable {
+    slots: Vec<u32>,
+    mask: usize,
+}
+
+const EMPTY: u32 = u32::MAX;
+
+impl SendTable {
+    fn new(values: usize) -> Self {
+        let size = (values * 2).next_power_of_two().max(16);
+        SendTable { slots: vec![EMPTY; size], mask: size - 1 }
+    }
+
+    fn place(&self, value: ValueId) -> usize {
+        // Fibonacci hashing: values are often consecutive, and the product's high bits spread them.
+        (value.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20) as usize & self.mask
+    }
+
+    /// The first operation that sent `value`.
+    fn find(&self, ops: &[Op], value: ValueId) -> Option<u32> {
+        let mut place = self.place(value);
+        loop {
+            match self.slots[place] {
+                EMPTY => return None,
+                found if matches!(&ops[found as usize].kind, OpKind::Send(send) if send.value == value) => {
+                    return Some(found);
+                }
+                _ => place = (place + 1) & self.mask,
+            }
+        }
+    }
+
+    fn insert(&mut self, ops: &[Op], value: ValueId, op: u32) {
+        if self.find(ops, value).is_some() {
+            return;
+        }
+        let mut place = self.place(value);
+        while self.slots[place] != EMPTY {
+            place = (place + 1) & self.mask;
+        }
+        self.slots[place] = op;
+    }
+}
+
+/// One value that somebody saw at one offset.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    pub(crate) offset: Offset,
+    pub(crate) value: ValueId,
+    /// The send that was told this offset.
+    pub(crate) acked: Option<u32>,
+    /// The first poll that returned it here.
+    pub(crate) read: Option<u32>,
+    /// The last poll that returned it here.
+    pub(crate) read_last: Option<u32>,
+    /// A final read that returned it here.
+    pub(crate) read_finally: Option<u32>,
+    /// A read_committed poll returned it here.
+    pub(crate) read_committed: bool,
+}
+
+/// What concerns one partition. Lists of operations are indexes into the history, in order of invocation.
+#[derive(Default)]
+pub(crate) struct PartitionView {
+    pub(crate) sends: Vec<u32>,
+    pub(crate) polls: Vec<u32>,
+    pub(crate) tail_reads: Vec<u32>,
+    /// By offset, then value.
+    pub(crate) seen: Vec<Seen>,
+    /// Indexes into `seen`, by value, then offset.
+    by_value: Vec<u32>,
+    /// Ranges that final reads covered: half open, disjoint, ascending.
+    pub(crate) read_finally: Vec<(Offset, Offset)>,
+    /// The largest log start that a poll told.
+    pub(crate) log_start: Offset,
+}
+
+impl PartitionView {
+    /// Where `value` was seen, by offset.
+    pub(crate) fn places(&self, value: ValueId) -> impl Iterator<Item = &Seen> {
+        let from = self.by_value.partition_point(|at| self.seen[*at as usize].value < value);
+        let places = self.by_value[from..].iter().map(|at| &self.seen[*at as usize]);
+        places.take_while(move |seen| seen.value == value)
+    }
+
+    /// Each value with its places, by value.
+    pub(crate) fn values(&self) -> impl Iterator<Item = (ValueId, Vec<&Seen>)> {
+        let same = |a: &u32, b: &u32| self.seen[*a as usize].value == self.seen[*b as usize].value;
+        self.by_value.chunk_by(same).filter(|chunk| chunk.len() > 1).map(|chunk| {
+            let places: Vec<&Seen> = chunk.iter().map(|at| &self.seen[*at as usize]).collect();
+            (places[0].value, places)
+        })
+    }
+
+    /// What was seen at and after `offset`.
+    pub(crate) fn from(&self, offset: Offset) -> &[Seen] {
+        &self.seen[self.seen.partition_point(|seen| seen.offset < offset)..]
+    }
+
+    /// A final read covered `offset`.
+    pub(crate) fn finally_covered(&self, offset: Offset) -> bool {
+        let after = self.read_finally.partition_point(|(from, _)| *from <= offset);
+        after > 0 && offset < self.read_finally[after - 1].1
+    }
+
+    /// The end of what final reads covered.
+    pub(crate) fn final_end(&self) -> Option<Offset> {
+        self.read_finally.last().map(|(_, end)| *end)
+    }
+}
+
+/// A history by partition.
+pub(crate) struct Index<'a> {
+    pub(crate) ops: &'a [Op],
+    pub(crate) partitions: BTreeMap<TopicIdPartition, PartitionView>,
+    sent: SendTable,
+}
+
+impl<'a> Index<'a> {
+    pub(crate) fn new(history: &'a History) -> Self {
+        let ops = history.ops.as_slice();
+        assert!(u32::try_from(ops.len()).is_ok_and(|count| count < EMPTY), "a history of 4 billion operations");
+        let mut index = Index { ops, partitions: BTreeMap::new(), sent: SendTable::new(ops.len()) };
+        for (at, op) in ops.iter().enumerate() {
+            let at = at as u32;
+            match &op.kind {
+                OpKind::Send(send) => {
+                    index.partitions.entry(send.partition).or_default().sends.push(at);
+                    index.sent.insert(ops, send.value, at);
+                }
+                OpKind::Poll(poll) => index.partitions.entry(poll.partition).or_default().polls.push(at),
+                OpKind::TailRead(read) => index.partitions.entry(read.partition).or_default().tail_reads.push(at),
+            }
+        }
+        for view in index.partitions.values_mut() {
+            fill(ops, view);
+        }
+        index
+    }
+
+    pub(crate) fn op(&self, at: u32) -> &'a Op {
+        &self.ops[at as usize]
+    }
+
+    pub(crate) fn send(&self, at: u32) -> (&'a Op, &'a Send) {
+        let op = self.op(at);
+        match &op.kind {
+            OpKind::Send(send) => (op, send),
+            _ => unreachable!("operation {} is listed as a send", op.id.0),
+        }
+    }
+
+    pub(crate) fn poll(&self, at: u32) -> (&'a Op, &'a Poll) {
+        let op = self.op(at);
+        match &op.kind {
+            OpKind::Poll(poll) => (op, poll),
+            _ => unreachable!("operation {} is listed as a poll", op.id.0),
+        }
+    }
+
+    pub(crate) fn tail_read(&self, at: u32) -> (&'a Op, &'a TailRead) {
+        let op = self.op(at);
+        match &op.kind {
+            OpKind::TailRead(read) => (op, read),
+            _ => unreachable!("operation {} is listed as a tail read", op.id.0),
+        }
+    }
+
+    /// The send of `value` to `partition`.
+    pub(crate) fn sender(&self, partition: TopicIdPartition, value: ValueId) -> Option<(u32, &'a Op, &'a Send)> {
+        let at = self.sent.find(self.ops, value)?;
+        let (op, send) = self.send(at);
+        (send.partition == partition).then_some((at, op, send))
+    }
+}
+
+fn fill(ops: &[Op], view: &mut PartitionView) {
+    let blank = |offset, value| Seen {
+        offset,
+        value,
+        acked: None,
+        read: None,
+        read_last: None,
+        read_finally: None,
+        read_committed: false,
+    };
+    let mut entries: Vec<(Offset, ValueId, u32)> = Vec::new();
+    for at in &view.sends {
+        let op = &ops[*at as usize];
+        if let (OpKind::Send(send), Outcome::Ok) = (&op.kind, op.outcome)
+            && let Some(offset) = send.offset
+        {
+            entries.push((offset, send.value, *at));
+        }
+    }
+    for at in &view.polls {
+        let OpKind::Poll(poll) = &ops[*at as usize].kind else { continue };
+        if poll.is_final && poll.next_position > poll.position {
+            view.read_finally.push((poll.position, poll.next_position));
+        }
+        view.log_start = view.log_start.max(poll.log_start.unwrap_or_default());
+        entries.extend(poll.records.iter().filter_map(|read| Some((read.offset, read.value?, *at))));
+    }
+    entries.sort_unstable();
+    for (offset, value, at) in entries {
+        if view.seen.last().is_none_or(|last| (last.offset, last.value) != (offset, value)) {
+            view.seen.push(blank(offset, value));
+        }
+        let seen = view.seen.last_mut().expect("just pushed");
+        match &ops[at as usize].kind {
+            OpKind::Send(_) => seen.acked = Some(at),
+            OpKind::Poll(poll) => {
+                seen.read.get_or_insert(at);
+                seen.read_last = Some(at);
+                if poll.is_final {
+                    seen.read_finally = Some(at);
+                }
+                seen.read_committed |= poll.isolation == crate::history::Isolation::ReadCommitted;
+            }
+            OpKind::TailRead(_) => {}
+        }
+    }
+    view.by_value = (0..view.seen.len() as u32).collect();
+    let seen = &view.seen;
+    view.by_value.sort_unstable_by_key(|at| (seen[*at as usize].value, *at));
+    view.read_finally.sort_unstable();
+    let mut merged: Vec<(Offset, Offset)> = Vec::new();
+    for (from, end) in view.read_finally.drain(..) {
+        match merged.last_mut() {
+            Some(last) if from <= last.1 => last.1 = last.1.max(end),
+            _ => merged.push((from, end)),
+        }
+    }
+    view.read_finally = merged;
+}
+
+/// Why a record of `partition`, acknowledged or read at `at` and only as durable as `acks` asked, may be gone.
+pub(crate) fn excuse(ctx: &Context, partition: TopicIdPartition, acks: Acks, at: SimTime) -> Option<&'static str> {
+    if acks == Acks::None {
+        return Some("acks-0");
+    }
+    let rules = ctx.rules(partition);
+    let Some(all) = &ctx.excuses else {
+        let mut lost: Vec<_> = ctx.losses.iter().filter(|loss| loss.at >= at).map(|loss| loss.node).collect();
+        lost.sort_unstable();
+        lost.dedup();
+        let beyond = lost.len() >= rules.min_isr as usize;
+        return match acks {
+            _ if rules.unclean_election => Some("unclean-election"),
+            _ if beyond => Some("loss-beyond-budget"),
+            Acks::Leader => Some("acks-1"),
+            _ => None,
+        };
+    };
+    let covering = all.get(&partition).into_iter().flatten().filter(|excuse| excuse.until.is_none_or(|end| end >= at));
+    let reasons = covering.filter_map(|excuse| match excuse.kind {
+        ExcuseKind::LeaderPowerLoss if acks == Acks::Leader => Some((0, "acks-1-power-loss")),
+        ExcuseKind::LeaderChange if acks == Acks::Leader => Some((1, "acks-1-leader-change")),
+        ExcuseKind::UncleanElection if rules.unclean_election => Some((2, "unclean-election")),
+        ExcuseKind::LossBeyondBudget => Some((3, "loss-beyond-budget")),
+        _ => None,
+    });
+    reasons.min().map(|(_, reason)| reason)
+}
+
+/// Why a leader may not have known of what was acknowledged at `acked`, when asked from `invoked` to `returned`: it was
+/// deposed and had not heard of it, or had just taken over and not learnt how far its predecessor got.
+pub(crate) fn staleness(
+    ctx: &Context,
+    partition: TopicIdPartition,
+    acked: SimTime,
+    invoked: SimTime,
+    returned: SimTime,
+) -> Option<&'static str> {
+    let Some(all) = &ctx.excuses else { return Some("stale-leader-possible") };
+    let changes = || all.get(&partition).into_iter().flatten().filter(|excuse| excuse.at <= returned);
+    if changes().any(|excuse| excuse.until.is_none_or(|end| end >= invoked)) {
+        return Some("stale-leader");
+    }
+    changes().any(|excuse| excuse.at >= acked).then_some("high-watermark-recovering")
+}
+
+// ---- evidence
+
+impl Index<'_> {
+    /// Any operation, in one line.
+    pub(crate) fn tell(&self, ctx: &Context, at: u32) -> String {
+        match &self.op(at).kind {
+            OpKind::Send(_) => self.tell_send(ctx, at),
+            OpKind::Poll(_) => self.tell_poll(ctx, at),
+            OpKind::TailRead(read) => {
+                let op = self.op(at);
+                format!(
+                    "{}: session {} asked {} for the end of the log at {}..{} and was told {}",
+                    ctx.partition_name(read.partition),
+                    op.session.0,
+                    ctx.node_name(read.broker),
+                    seconds(op.invoked),
+                    op.returned.map_or("never".to_owned(), seconds),
+                    read.end,
+                )
+            }
+        }
+    }
+
+    /// Who sent a value, when, how, and what came of it.
+    pub(crate) fn tell_send(&self, ctx: &Context, at: u32) -> String {
+        let (op, send) = self.send(at);
+        let acks = match send.acks {
+            Acks::None => "0",
+            Acks::Leader => "1",
+            Acks::All => "all",
+        };
+        let idempotent = if send.idempotent { ", idempotent" } else { "" };
+        let came = match (op.outcome, op.returned) {
+            (Outcome::Ok, Some(at)) => match send.offset {
+                Some(offset) => format!("acknowledged at {} with offset {offset}", seconds(at)),
+                None => format!("done at {} without an offset", seconds(at)),
+            },
+            (Outcome::Ok, None) => "acknowledged".to_owned(),
+            (outcome, returned) => {
+                let word = if outcome == Outcome::Fail { "refused" } else { "without a known outcome" };
+                let error = send.error.as_deref().map_or(String::new(), |error| format!(" ({error})"));
+                let when = returned.map_or("; it never returned".to_owned(), |at| format!(" at {}", seconds(at)));
+                format!("{word}{error}{when}")
+            }
+        };
+        format!(
+            "{}: value {} sent by session {} at {} with acks={acks}{idempotent}, {came}",
+            ctx.partition_name(send.partition),
+            send.value.0,
+            op.session.0,
+            seconds(op.invoked),
+        )
+    }
+
+    /// Who polled, when, whom, and how far.
+    pub(crate) fn tell_poll(&self, ctx: &Context, at: u32) -> String {
+        let (op, poll) = self.poll(at);
+        let kind = if poll.is_final { "final read" } else { "poll" };
+        let bound = |name: &str, offset: Option<Offset>| offset.map_or(String::new(), |at| format!(", {name} {at}"));
+        format!(
+            "{}: {kind} of session {} from {} at {}..{} went from offset {} to {}, {} records{}{}",
+            ctx.partition_name(poll.partition),
+            op.session.0,
+            ctx.node_name(poll.broker),
+            seconds(op.invoked),
+            op.returned.map_or("never".to_owned(), seconds),
+            poll.position,
+            poll.next_position,
+            poll.records.len(),
+            bound("high watermark", poll.high_watermark),
+            bound("last stable offset", poll.last_stable),
+        )
+    }
+
+    /// One value at one offset, and how that is known.
+    pub(crate) fn tell_seen(&self, ctx: &Context, partition: TopicIdPartition, seen: &Seen) -> Vec<String> {
+        let mut lines = vec![format!("{}: offset {}: value {}", ctx.partition_name(partition), seen.offset, seen.value.0)];
+        match self.sender(partition, seen.value) {
+            Some((at, ..)) => lines.push(self.tell_send(ctx, at)),
+            None => lines.push(format!("value {} was never sent there", seen.value.0)),
+        }
+        let reader = seen.read_finally.or(seen.read);
+        lines.extend(reader.map(|at| self.tell_poll(ctx, at)));
+        lines
+    }
+}

@@ -1,0 +1,34 @@
+//! The black box: a history is judged by what clients saw alone.
+
+use crate::context::Context;
+use crate::history::History;
+use crate::index::Index;
+use crate::verdict::CheckResult;
+use crate::{linearizability, ordering, replication};
+
+/// Runs every black-box check on `history`. Each gives a result, also when it had no opportunity.
+#[must_use]
+pub fn judge(history: &History, ctx: &Context) -> Vec<CheckResult> {
+    let index = Index::new(history);
+    let mut results = replication::lost_write::check(&index, ctx);
+    results.extend(ordering::offsets::check(&index, ctx));
+    results.extend(ordering::polls::check(&index, ctx));
+    results.extend(ordering::sends::check(&index, ctx));
+    results.extend(ordering::records::check(&index, ctx));
+    results.push(linearizability::stale_poll::check(&index, ctx));
+    results.push(linearizability::append_order::check(&index, ctx));
+    results.push(unresolved(&index, ctx));
+    crate::registry::sort(&mut results);
+    results
+}
+
+/// V6: once the world is healed, every operation returns.
+fn unresolved(index: &Index<'_>, ctx: &Context) -> CheckResult {
+    let check = crate::registry::UNRESOLVED_OP;
+    let mut result = CheckResult::of(check);
+    result.opportunity(index.ops.len() as u64);
+    for (at, op) in index.ops.iter().enumerate().filter(|(_, op)| op.returned.is_none()) {
+        result.find(check, ctx, None, Some(op.invoked.0), || vec![index.tell(ctx, at as u32)]);
+    }
+    result
+}

@@ -1,0 +1,176 @@
+//! L1 to L3: appends and reads of the end, in real time.
+//!
+//! Offsets fix the order of a log, so there is no search: give an append at offset `o` the slot `2o + 1` and a read of
+//! the end `E` the slot `2E`. The history is linearizable exactly when no operation starts after one of a higher slot has
+//! returned. (A cycle of slot order and real time contains such a pair; without one, sorting by slot and invocation is a
+//! linearization, for equal slots are reads, which commute.) One sweep over time finds the pair, which is also the
+//! smallest evidence. O(n log n).
+
+use crate::context::Context;
+use crate::history::{Acks, OpKind, Outcome, SimTime};
+use crate::index::{Index, PartitionView, excuse, staleness};
+use crate::registry::APPEND_ORDER;
+use crate::verdict::CheckResult;
+use broker_types::TopicIdPartition;
+
+/// One operation on the log, as the sweep sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Interval {
+    pub(crate) invoked: u64,
+    /// `u64::MAX` when it may still take effect.
+    pub(crate) returned: u64,
+    pub(crate) slot: i64,
+    pub(crate) op: u32,
+}
+
+/// `l1-append-order`.
+pub(crate) fn check(index: &Index<'_>, ctx: &Context) -> CheckResult {
+    let mut result = CheckResult::of(APPEND_ORDER);
+    for (partition, view) in &index.partitions {
+        let mut intervals = intervals(index, ctx, *partition, view);
+        sweep(&mut intervals, |earlier, later| {
+            let reason = reason(index, ctx, *partition, earlier.op, later.op);
+            result.find(APPEND_ORDER, ctx, reason, Some(later.invoked), || {
+                let what = "the second started after the first had returned, and lies before it in the log".to_owned();
+                vec![index.tell(ctx, earlier.op), index.tell(ctx, later.op), what]
+            });
+            reason.is_some()
+        });
+        result.opportunity((intervals.len() as u64).saturating_sub(1));
+    }
+    result
+}
+
+fn intervals(index: &Index<'_>, ctx: &Context, partition: TopicIdPartition, view: &PartitionView) -> Vec<Interval> {
+    let mut intervals = Vec::with_capacity(view.sends.len() + view.tail_reads.len());
+    for at in &view.sends {
+        let (op, send) = index.send(*at);
+        if op.outcome == Outcome::Fail || send.acks == Acks::None {
+            continue;
+        }
+        let slot = |offset: broker_types::Offset| offset.0.saturating_mul(2).saturating_add(1);
+        let (offset, returned) = match (op.outcome, send.offset) {
+            (Outcome::Ok, Some(offset)) => (offset, op.returned.map_or(u64::MAX, |at| at.0)),
+            // Nobody told its offset: it counts where a reader found it, and may have been written at any time.
+            _ => match view.places(send.value).next() {
+                Some(seen) => (seen.offset, u64::MAX),
+                None => continue,
+            },
+        };
+        // What is lost for a documented reason is in no order with what came to its place.
+        let is_lost = || view.final_end().is_some() && !view.places(send.value).any(|seen| seen.read_finally.is_some());
+        if send.acks == Acks::Leader
+            && excuse(ctx, partition, send.acks, op.returned.unwrap_or(op.invoked)).is_some()
+            && is_lost()
+        {
+            continue;
+        }
+        intervals.push(Interval { invoked: op.invoked.0, returned, slot: slot(offset), op: *at });
+    }
+    for at in &view.tail_reads {
+        let (op, read) = index.tail_read(*at);
+        if let (Outcome::Ok, Some(returned)) = (op.outcome, op.returned) {
+            let slot = read.end.0.saturating_mul(2);
+            intervals.push(Interval { invoked: op.invoked.0, returned: returned.0, slot, op: *at });
+        }
+    }
+    intervals
+}
+
+/// Tells every operation that starts after one of a higher slot has returned, with the highest such. When `found` says
+/// that the pair is excused, the earlier one no longer counts.
+pub(crate) fn sweep(intervals: &mut [Interval], mut found: impl FnMut(&Interval, &Interval) -> bool) {
+    if !intervals.is_sorted_by_key(|op| op.invoked) {
+        intervals.sort_unstable_by_key(|op| (op.invoked, op.op));
+    }
+    let mut by_return: Vec<(u64, u32)> =
+        (0u32..).zip(intervals.iter()).filter(|(_, op)| op.returned != u64::MAX).map(|(at, op)| (op.returned, at)).collect();
+    if !by_return.is_sorted() {
+        by_return.sort_unstable();
+    }
+    let mut done = by_return.into_iter().map(|(returned, at)| (returned, intervals[at as usize])).peekable();
+    let mut highest: Option<Interval> = None;
+    for op in intervals.iter() {
+        while let Some((_, returned)) = done.next_if(|(returned, _)| *returned < op.invoked) {
+            if highest.is_none_or(|highest| highest.slot < returned.slot) {
+                highest = Some(returned);
+            }
+        }
+        if let Some(earlier) = highest
+            && earlier.slot > op.slot
+            && found(&earlier, op)
+        {
+            highest = None;
+        }
+    }
+}
+
+fn reason(index: &Index<'_>, ctx: &Context, partition: TopicIdPartition, earlier: u32, later: u32) -> Option<&'static str> {
+    let (first, second) = (index.op(earlier), index.op(later));
+    let returned = first.returned.unwrap_or(SimTime(u64::MAX));
+    let acks = |at: u32| match &index.op(at).kind {
+        OpKind::Send(send) => send.acks,
+        _ => Acks::All,
+    };
+    if let OpKind::TailRead(_) = second.kind {
+        let until = second.returned.unwrap_or(SimTime(u64::MAX));
+        if let Some(reason) = staleness(ctx, partition, returned, second.invoked, until) {
+            return Some(reason);
+        }
+    }
+    // The earlier one may be gone from the log by the time of the later.
+    let gone = excuse(ctx, partition, acks(earlier), returned);
+    gone.or_else(|| excuse(ctx, partition, acks(later), second.returned.unwrap_or(second.invoked)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Tries every order that real time permits: some order must have ascending slots.
+    fn some_order_explains(ops: &[Interval]) -> bool {
+        fn place(ops: &[Interval], placed: &mut Vec<usize>) -> bool {
+            if placed.len() == ops.len() {
+                return true;
+            }
+            for next in 0..ops.len() {
+                if placed.contains(&next) {
+                    continue;
+                }
+                // Whatever returned before this one started must have its place already.
+                let waits = (0..ops.len())
+                    .any(|other| other != next && !placed.contains(&other) && ops[other].returned < ops[next].invoked);
+                let ascends = placed.last().is_none_or(|last| ops[*last].slot <= ops[next].slot);
+                if !waits && ascends {
+                    placed.push(next);
+                    if place(ops, placed) {
+                        return true;
+                    }
+                    placed.pop();
+                }
+            }
+            false
+        }
+        place(ops, &mut Vec::new())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn the_sweep_agrees_with_trying_every_order(
+            spans in prop::collection::vec((0u64..12, prop::option::weighted(0.9, 0u64..6), 0i64..6), 0..=6),
+        ) {
+            let mut ops: Vec<Interval> = (0u32..).zip(spans).map(|(op, (invoked, lasts, slot))| Interval {
+                invoked,
+                returned: lasts.map_or(u64::MAX, |lasts| invoked + lasts),
+                slot,
+                op,
+            }).collect();
+            let explained = some_order_explains(&ops);
+            let mut found = 0;
+            sweep(&mut ops, |_, _| { found += 1; false });
+            prop_assert_eq!(found == 0, explained, "{:?}", ops);
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Every check by its stable name: what it guards, in words, and where it comes from.
+
+use crate::context::{Allowed, Context};
+use crate::verdict::CheckResult;
+
+/// On what evidence a check rests.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Evidence {
+    /// What clients saw.
+    BlackBox,
+    /// What brokers and controllers admit.
+    WhiteBox,
+    /// The state after healing.
+    End,
+}
+
+/// One check.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CheckInfo {
+    /// Its stable name.
+    pub id: &'static str,
+    /// What Kafka promises, in one sentence.
+    pub guarantee: &'static str,
+    /// Where the promise comes from.
+    pub source: &'static str,
+    /// On what it rests.
+    pub evidence: Evidence,
+    /// A breach is a loss of records: with `allowed = "none"` it is a violation even where Kafka documents it.
+    pub is_loss: bool,
+}
+
+impl CheckInfo {
+    /// The check of that name.
+    #[must_use]
+    pub fn find(id: &str) -> Option<&'static CheckInfo> {
+        CHECKS.iter().find(|check| check.id == id)
+    }
+}
+
+macro_rules! checks {
+    ($($constant:ident = $evidence:ident $id:literal $loss:literal, $guarantee:literal, $source:literal;)*) => {
+        $(pub(crate) const $constant: &CheckInfo = &CheckInfo {
+            id: $id, guarantee: $guarantee, source: $source, evidence: Evidence::$evidence, is_loss: $loss,
+        };)*
+        /// All checks: first what clients lose by, then what brokers admit, then the end.
+        pub const CHECKS: &[CheckInfo] = &[$(*$constant),*];
+    };
+}
+
+checks! {
+    LOST_WRITE = BlackBox "lost-write" true,
+        "An acknowledged record stays readable: no reader passes its offset without getting it.",
+        "Kafka design, replication; KIP-101, KIP-966";
+    UNSEEN = BlackBox "unseen" true,
+        "An acknowledged record is there when the log is read to its end.",
+        "Kafka design, replication; KIP-966";
+    DIRTY_READ = BlackBox "dirty-read" true,
+        "A record that a consumer was given is committed: it does not vanish afterwards.",
+        "high watermark; KIP-101, KIP-966 (ConsistentRead)";
+    INCONSISTENT_OFFSET = BlackBox "inconsistent-offset" true,
+        "An offset names one record for ever: nobody sees another one there.",
+        "KIP-101, KIP-279, KIP-320";
+    FAILED_WRITE_READ = BlackBox "failed-write-read" false,
+        "A record that was refused for good is never read.",
+        "produce error codes without effect";
+    DUPLICATE = BlackBox "duplicate" false,
+        "An idempotent producer's record enters the log once, whatever is retried.",
+        "KIP-98, KIP-360";
+    CONTIGUITY = BlackBox "contiguity" false,
+        "A fetch returns every visible record of the range it covers, once, in order, and none before its position.",
+        "Fetch API";
+    POLL_SKIP = BlackBox "poll-skip" false,
+        "A consumer that does not seek gets every record between two polls.",
+        "KafkaConsumer position";
+    NONMONOTONIC_POLL = BlackBox "nonmonotonic-poll" false,
+        "A consumer that does not seek never goes back.",
+        "KafkaConsumer position";
+    NONMONOTONIC_SEND = BlackBox "nonmonotonic-send" false,
+        "Records of one producer to one partition lie in the log in the order they were sent.",
+        "KIP-98; max.in.flight.requests.per.connection";
+    GARBAGE_READ = BlackBox "garbage-read" false,
+        "Every record read was sent to that partition.",
+        "Kafka design";
+    FUTURE_READ = BlackBox "future-read" false,
+        "No record is read before it is sent.",
+        "real time";
+    RECORD_INTEGRITY = BlackBox "record-integrity" false,
+        "A record is read as it was sent: key, value, headers and timestamp.",
+        "record format v2, CRC-32C";
+    ISOLATION_BOUND = BlackBox "isolation-bound" false,
+        "A fetch returns nothing at or past its own high watermark (last stable offset when read_committed), and log start <= last stable offset <= high watermark.",
+        "Fetch API; KIP-98";
+    STALE_POLL = BlackBox "stale-poll" false,
+        "The high watermark told by a current leader covers every record acknowledged before the fetch was sent.",
+        "KIP-207; acks=all";
+    APPEND_ORDER = BlackBox "l1-append-order" false,
+        "A partition is a linearizable log: a record sent after another was acknowledged gets the higher offset, and an end offset read afterwards is past it.",
+        "linearizability of appends; KIP-207";
+    UNRESOLVED_OP = BlackBox "unresolved-op" false,
+        "Every operation of a client returns, with success or an error, within its timeout.",
+        "delivery.timeout.ms, default.api.timeout.ms";
+
+    LEADER_PER_EPOCH = WhiteBox "leader-per-epoch" false,
+        "At most one incarnation of one broker appends to a partition as leader of one leader epoch.",
+        "KIP-101, KIP-320; KIP-631";
+    LEADER_COMPLETENESS = WhiteBox "leader-completeness" true,
+        "A leader elected from the ISR has every committed record.",
+        "ISR replication; KIP-966 (LeaderCompleteness)";
+    COMMITTED_TRUNCATED = WhiteBox "committed-truncated" true,
+        "A member of the ISR never truncates a committed record.",
+        "KIP-101, KIP-279, KIP-320";
+    LOG_MATCHING = WhiteBox "log-matching" true,
+        "Two replicas agree below their high watermarks, and the same offset and leader epoch mean the same batch and the same log before it.",
+        "KIP-101, KIP-279 (LogMatching)";
+    ACK_RULE = WhiteBox "ack-rule" false,
+        "acks=all succeeds only for a record below the high watermark, while the ISR has min.insync.replicas members.",
+        "acks=all; KIP-966";
+    HIGH_WATERMARK = WhiteBox "high-watermark" false,
+        "A leader's high watermark is at most the log end of every member of its ISR, a follower's at most what a leader has set.",
+        "KIP-497, KIP-966";
+    HIGH_WATERMARK_MONOTONE = WhiteBox "high-watermark-monotone" false,
+        "A leader's high watermark never falls within its leader epoch.",
+        "KIP-207, KIP-966";
+    LEADER_IN_ISR = WhiteBox "leader-in-isr" false,
+        "A partition's leader is in its ISR.",
+        "KIP-497, KIP-631";
+    ISR_OF_REPLICAS = WhiteBox "isr-of-replicas" false,
+        "The ISR is a subset of the replicas, without repeats, and never empty.",
+        "KIP-497, KIP-966";
+    ISR_UNFENCED = WhiteBox "isr-unfenced" false,
+        "A fenced broker does not join the ISR, and leaves it unless it is its last member.",
+        "KIP-841, KIP-903";
+    CLEAN_ELECTION = WhiteBox "clean-election" true,
+        "A new leader comes from the ISR.",
+        "unclean.leader.election.enable; KIP-966";
+    REGISTRATION_EPOCHS = WhiteBox "registration-epochs" false,
+        "Every change of a partition adds one to its partition epoch, a change of leader adds one to its leader epoch, and neither ever falls.",
+        "KIP-320, KIP-497";
+    REGISTRATION_AGREEMENT = WhiteBox "registration-agreement" false,
+        "All controllers replay the same registrations: one partition epoch means one leader, one ISR, one set of replicas.",
+        "KIP-500, KIP-631 (state machine safety)";
+    BROKER_EPOCHS = WhiteBox "broker-epochs" false,
+        "Every registration of a broker gets a higher broker epoch.",
+        "KIP-631, KIP-841";
+    QUORUM_LEADER_PER_EPOCH = WhiteBox "quorum-leader-per-epoch" false,
+        "All nodes that know a leader of a quorum epoch know the same one.",
+        "KIP-595 (NeverTwoLeadersInSameEpoch)";
+    QUORUM_VOTE = WhiteBox "quorum-vote" false,
+        "A voter votes for one candidate in one quorum epoch, also across restarts.",
+        "KIP-595, KIP-996";
+    QUORUM_EPOCH_MONOTONE = WhiteBox "quorum-epoch-monotone" false,
+        "A node's quorum epoch never falls, also across restarts.",
+        "KIP-595 (MonotonicEpoch)";
+    QUORUM_HIGH_WATERMARK = WhiteBox "quorum-high-watermark" false,
+        "A quorum leader's high watermark is on a majority of the voters, past the start of its epoch, and never below that of an earlier leader.",
+        "KIP-595 (MonotonicHighWatermark, MajorityReachedHighWatermark)";
+    METADATA_LEADER_COMPLETENESS = WhiteBox "metadata-leader-completeness" true,
+        "An elected controller has every committed metadata record.",
+        "KIP-595 (LeaderHasAllAckedValues)";
+    METADATA_TRUNCATED = WhiteBox "metadata-truncated" true,
+        "A voter never truncates a committed metadata record.",
+        "KIP-595";
+    METADATA_LOG_MATCHING = WhiteBox "metadata-log-matching" true,
+        "Two metadata logs agree below their high watermarks, and the same offset and epoch mean the same batch and the same log before it.",
+        "KIP-595 (NoLogDivergence)";
+
+    LEADER_EVERYWHERE = End "leader-everywhere" false,
+        "Once faults end, every partition with a living replica that may lead gets a leader.",
+        "KIP-631";
+    ISR_FULL = End "isr-full" false,
+        "Once faults end, every living replica rejoins the ISR.",
+        "replica.lag.time.max.ms; KIP-497";
+    HIGH_WATERMARK_AT_END = End "high-watermark-at-log-end" false,
+        "Once traffic ends, the high watermark reaches the log's end on every replica.",
+        "ISR replication";
+    REPLICAS_EQUAL = End "replicas-equal" true,
+        "Once traffic ends, all replicas of a partition are equal to the byte.",
+        "Fetch API: followers copy batches as they are";
+    ONE_CONTROLLER = End "one-controller" false,
+        "Once faults end, all controllers follow one of them and share its high watermark.",
+        "KIP-595";
+    BROKERS_UNFENCED = End "brokers-unfenced" false,
+        "Once faults end, every running broker is registered and unfenced.",
+        "KIP-631";
+    CANARIES = End "canaries" false,
+        "Once faults end, the cluster serves new requests.",
+        "liveness";
+}
+
+impl CheckResult {
+    /// A result of `check` without findings yet.
+    pub(crate) fn of(check: &CheckInfo) -> Self {
+        CheckResult::new(check.id)
+    }
+
+    /// A finding that is documented as possible if there is an `excuse`, and a violation otherwise, or when the run allows
+    /// no loss.
+    pub(crate) fn find(
+        &mut self,
+        check: &CheckInfo,
+        ctx: &Context,
+        excuse: Option<&str>,
+        at_ns: Option<u64>,
+        evidence: impl FnOnce() -> Vec<String>,
+    ) {
+        match excuse {
+            Some(reason) if ctx.allowed == Allowed::Counted || !check.is_loss => self.allow(reason),
+            Some(reason) => {
+                let mut evidence = evidence();
+                evidence.push(format!("Kafka documents this as possible here ({reason}); this run allows no loss"));
+                self.violate(check.guarantee, evidence, at_ns);
+            }
+            None if self.violations.len() < Self::KEPT => self.violate(check.guarantee, evidence(), at_ns),
+            None => self.violate(check.guarantee, Vec::new(), at_ns),
+        }
+    }
+}
+
+/// Puts results into the order of [`CHECKS`].
+pub(crate) fn sort(results: &mut [CheckResult]) {
+    results.sort_by_key(|result| CHECKS.iter().position(|check| check.id == result.id));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_are_unique_and_guarantees_are_sentences() {
+        let names: BTreeSet<&str> = CHECKS.iter().map(|check| check.id).collect();
+        assert_eq!(names.len(), CHECKS.len());
+        for check in CHECKS {
+            assert!(check.guarantee.ends_with('.') && check.guarantee.starts_with(char::is_alphabetic), "{}", check.id);
+            assert_eq!(CheckInfo::find(check.id), Some(check));
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! What is committed stays: as clients see it, and as replicas hold it.
+
+pub(crate) mod lost_write;

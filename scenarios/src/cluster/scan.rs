@@ -1,0 +1,83 @@
+//! The end of a run: what the disks hold, read as a process on each host would read it.
+
+use super::{Cluster, DATA, node_name};
+use broker_types::{NodeId, Offset, TopicIdPartition};
+use broker_wire::record_batch::split_fetched_batches;
+use checker::{BatchEnd, BrokerEnd, Canary, EndState, PartitionEnd, ReplicaEnd};
+use sim::HostId;
+
+/// The state of every partition and broker, as the controller last said it and as the disks have it.
+#[must_use]
+pub fn end_state(cluster: &Cluster, canaries: Vec<Canary>) -> EndState {
+    let partitions: Vec<_> = cluster.shared.view(|view| {
+        let named = view.partitions.iter().filter(|(id, state)| **id != TopicIdPartition::METADATA && !state.replicas.is_empty());
+        named.map(|(id, state)| (*id, view.partition_name(*id), state.clone())).collect()
+    });
+    let partitions = partitions
+        .into_iter()
+        .map(|(partition, name, state)| PartitionEnd {
+            partition,
+            leader: state.leader,
+            isr: state.isr.clone(),
+            assigned: state.replicas.clone(),
+            replicas: state
+                .replicas
+                .iter()
+                .filter_map(|node| {
+                    let host = *cluster.hosts.get(node)?;
+                    if !cluster.world.is_up(host) {
+                        return None;
+                    }
+                    let said = state.logs.get(node).copied().unwrap_or_default();
+                    Some(replica(cluster, host, *node, &name, said.high_watermark))
+                })
+                .collect(),
+        })
+        .collect();
+    let brokers = cluster.hosts.keys().filter(|node| node.0 <= 100).map(|node| BrokerEnd {
+        node: *node,
+        unfenced: cluster.shared.view(|view| view.unfenced.get(node).copied().unwrap_or(false)),
+    });
+    EndState { partitions, controllers: Vec::new(), brokers: brokers.collect(), canaries }
+}
+
+fn replica(cluster: &Cluster, host: HostId, node: NodeId, partition: &str, high_watermark: Offset) -> ReplicaEnd {
+    let disk = cluster.world.disk_snapshot(host);
+    let folder = format!("{DATA}/{partition}/");
+    let mut segments: Vec<String> = disk
+        .files()
+        .filter(|(path, _)| path.starts_with(&folder) && path.ends_with(".log"))
+        .map(|(path, _)| path.to_owned())
+        .collect();
+    segments.sort();
+    let mut batches = Vec::new();
+    let mut hash = xxhash_rust::xxh3::Xxh3::new();
+    let mut log_start = None;
+    for path in segments {
+        let bytes = disk.read(&path).unwrap_or_default();
+        hash.update(&bytes);
+        match split_fetched_batches(bytes) {
+            Ok(found) => {
+                for batch in found {
+                    let summary = batch.summary();
+                    log_start.get_or_insert(summary.base_offset);
+                    batches.push(BatchEnd {
+                        base: summary.base_offset,
+                        last: summary.last_from(summary.base_offset),
+                        leader_epoch: summary.leader_epoch.unwrap_or_default(),
+                        crc: summary.crc,
+                    });
+                }
+            }
+            Err(error) => tracing::error!(node = %node_name(node), path, %error, "a log does not parse"),
+        }
+    }
+    ReplicaEnd {
+        node,
+        log_start: log_start.unwrap_or_default(),
+        log_end: batches.last().map_or(Offset::ZERO, |batch| batch.last + 1),
+        high_watermark,
+        batches,
+        file_digest: Some(hash.digest128()),
+    }
+}

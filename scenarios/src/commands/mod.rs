@@ -1,0 +1,58 @@
+//! What each command does.
+
+mod run;
+mod scenario;
+
+use crate::cli::{Cli, Command, Common, Progress, When};
+use clap::CommandFactory;
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+/// Wrong usage.
+pub(crate) const USAGE: u8 = 2;
+/// Nothing selected.
+pub(crate) const NOTHING_SELECTED: u8 = 4;
+/// A file is invalid.
+pub(crate) const INVALID_FILE: u8 = 14;
+
+/// Runs the command.
+#[must_use]
+pub fn main(cli: Cli) -> ExitCode {
+    let common = cli.common;
+    match cli.command {
+        Command::Run(args) => run::run(&args, &common),
+        Command::Scenario(command) => scenario::scenario(&command, &common),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "trial", &mut std::io::stdout());
+            ExitCode::SUCCESS
+        }
+        Command::Man => {
+            let mut page = Vec::new();
+            let _ = clap_mangen::Man::new(Cli::command()).render(&mut page);
+            let _ = std::io::stdout().write_all(&page);
+            ExitCode::SUCCESS
+        }
+        Command::Explore(_) | Command::Bugs(_) | Command::Bench(_) | Command::Doctor(_) => {
+            eprintln!("trial: this command is not built yet");
+            ExitCode::from(USAGE)
+        }
+    }
+}
+
+/// Whether stdout gets colours.
+pub(crate) fn color(common: &Common) -> bool {
+    match common.color {
+        When::Always => true,
+        When::Never => false,
+        When::Auto => std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+    }
+}
+
+/// Whether stderr gets a live line, plain lines, or nothing.
+pub(crate) fn progress(common: &Common) -> Progress {
+    match common.progress {
+        Progress::Auto if common.quiet => Progress::None,
+        Progress::Auto if !std::io::stderr().is_terminal() => Progress::Plain,
+        other => other,
+    }
+}

@@ -1,0 +1,177 @@
+//! What clients saw, as a history that the judge reads.
+
+use broker_types::{NodeId, Offset, TopicId, TopicIdPartition};
+use checker::{Acks, History, Isolation, Op, OpId, OpKind, Outcome, Poll, Read, Send, SessionId, SimTime, ValueId};
+use std::sync::{Arc, Mutex};
+
+/// The history being written. A cheap handle; clones write the same one.
+#[derive(Clone, Default)]
+pub struct Recorder(Arc<Mutex<Inner>>);
+
+#[derive(Default)]
+struct Inner {
+    history: History,
+    sessions: u32,
+    values: u64,
+    acked: u64,
+    read: u64,
+}
+
+/// What a record looks like on its way out; enough to recognise it on its way in.
+#[derive(Clone, Copy, Debug)]
+pub struct Sending {
+    /// Where to.
+    pub partition: TopicIdPartition,
+    /// The value's identity.
+    pub value: ValueId,
+    /// Hash over key, value, headers and timestamp.
+    pub digest: u64,
+    /// Durability asked for.
+    pub acks: Acks,
+    /// Whether the producer is idempotent.
+    pub idempotent: bool,
+}
+
+impl Recorder {
+    fn with<T>(&self, act: impl FnOnce(&mut Inner) -> T) -> T {
+        act(&mut self.0.lock().expect("one thread a world"))
+    }
+
+    /// A new client incarnation.
+    #[must_use]
+    pub fn session(&self) -> SessionId {
+        self.with(|inner| {
+            inner.sessions += 1;
+            SessionId(inner.sessions)
+        })
+    }
+
+    /// A value that nobody sent before.
+    #[must_use]
+    pub fn value(&self) -> ValueId {
+        self.with(|inner| {
+            inner.values += 1;
+            ValueId(inner.values)
+        })
+    }
+
+    /// A produce was invoked.
+    #[must_use]
+    pub fn send(&self, session: SessionId, at: SimTime, sending: Sending) -> OpId {
+        let Sending { partition, value, digest, acks, idempotent } = sending;
+        let send = Send { partition, value, digest, acks, idempotent, offset: None, error: None };
+        self.push(session, at, None, Outcome::Unknown, OpKind::Send(send))
+    }
+
+    fn push(&self, session: SessionId, invoked: SimTime, returned: Option<SimTime>, outcome: Outcome, kind: OpKind) -> OpId {
+        self.with(|inner| {
+            let id = OpId(inner.history.ops.len() as u64);
+            inner.history.ops.push(Op { id, session, invoked, returned, outcome, kind });
+            id
+        })
+    }
+
+    /// A produce returned.
+    pub fn sent(&self, op: OpId, at: SimTime, outcome: Outcome, offset: Option<Offset>, error: Option<String>) {
+        self.with(|inner| {
+            let op = &mut inner.history.ops[usize::try_from(op.0).expect("ours")];
+            op.returned = Some(at);
+            op.outcome = outcome;
+            if let OpKind::Send(send) = &mut op.kind {
+                (send.offset, send.error) = (offset, error);
+            }
+            if outcome == Outcome::Ok {
+                inner.acked += 1;
+            }
+        });
+    }
+
+    /// A poll returned.
+    pub fn polled(&self, session: SessionId, invoked: SimTime, returned: SimTime, poll: Poll) {
+        self.with(|inner| inner.read += poll.records.len() as u64);
+        let _ = self.push(session, invoked, Some(returned), Outcome::Ok, OpKind::Poll(poll));
+    }
+
+    /// A lookup of a log's end returned.
+    pub fn tail(&self, session: SessionId, invoked: SimTime, returned: SimTime, tail: checker::TailRead) {
+        let _ = self.push(session, invoked, Some(returned), Outcome::Ok, OpKind::TailRead(tail));
+    }
+
+    /// Records acknowledged so far, and records delivered.
+    #[must_use]
+    pub fn counts(&self) -> (u64, u64) {
+        self.with(|inner| (inner.acked, inner.read))
+    }
+
+    /// Takes the history out; in order of invocation.
+    #[must_use]
+    pub fn take(&self) -> History {
+        let mut history = self.with(|inner| std::mem::take(&mut inner.history));
+        history.ops.sort_by_key(|op| (op.invoked, op.id));
+        history
+    }
+}
+
+/// An isolation level as the judge names it.
+#[must_use]
+pub fn isolation(level: broker_client::IsolationLevel) -> Isolation {
+    match level {
+        broker_client::IsolationLevel::ReadUncommitted => Isolation::ReadUncommitted,
+        broker_client::IsolationLevel::ReadCommitted => Isolation::ReadCommitted,
+    }
+}
+
+/// Simulated time as the judge counts it.
+#[must_use]
+pub fn moment(at: sim::SimTime) -> SimTime {
+    SimTime(at.0)
+}
+
+/// One record as the judge keeps it.
+#[must_use]
+pub fn read_of(record: &broker_client::ConsumedRecord) -> Read {
+    Read {
+        offset: record.offset,
+        value: crate::workload::value_id(record.value.as_deref()),
+        digest: crate::workload::digest(
+            record.key.as_deref(),
+            record.value.as_deref(),
+            record.timestamp,
+            record.headers.iter().map(|header| (&header.key[..], header.value.as_deref())),
+        ),
+        leader_epoch: record.leader_epoch,
+    }
+}
+
+/// Turns what one poll brought into operations, one for each partition that was fetched.
+#[must_use]
+pub fn polls_of(polled: &broker_client::Polled, is_final: bool, seeked: &[broker_types::TopicPartition]) -> Vec<Poll> {
+    let mut polls = Vec::new();
+    let mut taken: std::collections::BTreeMap<&broker_types::TopicPartition, usize> = std::collections::BTreeMap::new();
+    for facts in &polled.facts {
+        let Some(topic) = facts.topic_id else { continue };
+        let skip = taken.entry(&facts.partition).or_default();
+        let of_partition = polled.records.iter().filter(|record| record.partition == facts.partition);
+        let records: Vec<Read> = of_partition.skip(*skip).take(facts.records).map(read_of).collect();
+        *skip += facts.records;
+        polls.push(Poll {
+            partition: partition_of(topic, facts.partition.partition),
+            position: facts.position_before,
+            next_position: facts.position_after,
+            records,
+            high_watermark: facts.high_watermark,
+            last_stable: facts.last_stable_offset,
+            log_start: facts.log_start,
+            leader_epoch: facts.leader_epoch,
+            broker: NodeId(facts.served_by.0),
+            isolation: isolation(facts.isolation),
+            is_final,
+            after_seek: seeked.contains(&facts.partition),
+        });
+    }
+    polls
+}
+
+fn partition_of(topic: TopicId, partition: i32) -> TopicIdPartition {
+    TopicIdPartition { topic, partition }
+}
