@@ -1,6 +1,11 @@
 //! Liveness after healing: what a cluster must look like some time after the last fault ended.
 
 use crate::context::Context;
+use crate::findings::Findings;
+use crate::registry::{
+    BROKERS_UNFENCED, CANARIES, Evidence, HIGH_WATERMARK_AT_END, ISR_FULL, LEADER_EVERYWHERE, ONE_CONTROLLER,
+    REPLICAS_EQUAL,
+};
 use crate::verdict::CheckResult;
 use broker_types::{LeaderEpoch, NodeId, Offset, TopicIdPartition};
 
@@ -96,9 +101,153 @@ pub struct Canary {
     pub error: Option<String>,
 }
 
-/// Judges the end of a run.
+/// Judges the end of a run: `leader-everywhere`, `isr-full`, `high-watermark-at-log-end`, `replicas-equal`,
+/// `one-controller`, `brokers-unfenced`, `canaries`.
 #[must_use]
 pub fn converged(end: &EndState, ctx: &Context) -> Vec<CheckResult> {
-    let _ = (end, ctx);
-    Vec::new()
+    let mut out = Findings::of(Evidence::End);
+    for partition in &end.partitions {
+        has_leader(partition, ctx, &mut out);
+        has_full_isr(partition, ctx, &mut out);
+        has_all_committed(partition, ctx, &mut out);
+        has_equal_replicas(partition, ctx, &mut out);
+    }
+    one_controller(end, ctx, &mut out);
+    for broker in &end.brokers {
+        out.opportunity(BROKERS_UNFENCED, 1);
+        if !broker.unfenced {
+            out.find(BROKERS_UNFENCED, ctx, None, None, || {
+                vec![format!("{} runs and is still fenced", ctx.node_name(broker.node))]
+            });
+        }
+    }
+    for canary in &end.canaries {
+        out.opportunity(CANARIES, 1);
+        if let Some(error) = &canary.error {
+            out.find(CANARIES, ctx, None, None, || vec![format!("{}: {error}", canary.what)]);
+        }
+    }
+    out.into_results()
+}
+
+fn describe(partition: &PartitionEnd, ctx: &Context) -> String {
+    format!(
+        "{}: leader {}, ISR {}, replicas {}",
+        ctx.partition_name(partition.partition),
+        partition.leader.map_or("none".to_owned(), |leader| ctx.node_name(leader)),
+        ctx.node_names(&partition.isr),
+        ctx.node_names(&partition.assigned),
+    )
+}
+
+/// V3: not asked of a partition none of whose possible leaders is alive.
+fn has_leader(partition: &PartitionEnd, ctx: &Context, out: &mut Findings) {
+    let may_lead = |replica: &ReplicaEnd| {
+        partition.isr.contains(&replica.node) || ctx.rules(partition.partition).unclean_election
+    };
+    if !partition.replicas.iter().any(may_lead) {
+        return;
+    }
+    out.opportunity(LEADER_EVERYWHERE, 1);
+    let is_alive = |leader: NodeId| partition.replicas.iter().any(|replica| replica.node == leader);
+    if !partition.leader.is_some_and(is_alive) {
+        out.find(LEADER_EVERYWHERE, ctx, None, None, || vec![describe(partition, ctx)]);
+    }
+}
+
+/// V4.
+fn has_full_isr(partition: &PartitionEnd, ctx: &Context, out: &mut Findings) {
+    out.opportunity(ISR_FULL, 1);
+    let missing: Vec<NodeId> = partition.replicas.iter().map(|replica| replica.node).collect();
+    let missing: Vec<NodeId> = missing.into_iter().filter(|node| !partition.isr.contains(node)).collect();
+    if !missing.is_empty() {
+        out.find(ISR_FULL, ctx, None, None, || {
+            let missing = format!("alive and not in the ISR: {}", ctx.node_names(&missing));
+            vec![describe(partition, ctx), missing]
+        });
+    }
+}
+
+/// V5, the half about the high watermark.
+fn has_all_committed(partition: &PartitionEnd, ctx: &Context, out: &mut Findings) {
+    for replica in &partition.replicas {
+        out.opportunity(HIGH_WATERMARK_AT_END, 1);
+        if replica.high_watermark != replica.log_end {
+            out.find(HIGH_WATERMARK_AT_END, ctx, None, None, || {
+                let (node, end) = (ctx.node_name(replica.node), replica.log_end);
+                vec![
+                    describe(partition, ctx),
+                    format!("{node}: high watermark {}, log end {end}", replica.high_watermark),
+                ]
+            });
+        }
+    }
+}
+
+/// V5, the half about the bytes. Replicas may have dropped different amounts of their beginning.
+fn has_equal_replicas(partition: &PartitionEnd, ctx: &Context, out: &mut Findings) {
+    let Some((first, others)) = partition.replicas.split_first() else { return };
+    for other in others {
+        out.opportunity(REPLICAS_EQUAL, 1);
+        if let Some(difference) = difference(first, other) {
+            out.find(REPLICAS_EQUAL, ctx, None, None, || {
+                let (left, right) = (ctx.node_name(first.node), ctx.node_name(other.node));
+                let name = ctx.partition_name(partition.partition);
+                vec![format!("{name}: {left} and {right} differ: {difference}"), describe(partition, ctx)]
+            });
+        }
+    }
+}
+
+fn difference(left: &ReplicaEnd, right: &ReplicaEnd) -> Option<String> {
+    if left.log_end != right.log_end {
+        return Some(format!("one log ends at {}, the other at {}", left.log_end, right.log_end));
+    }
+    let start = left.log_start.max(right.log_start);
+    let above = |replica: &'_ ReplicaEnd| replica.batches.partition_point(|batch| batch.last < start);
+    let (mut ours, mut theirs) = (left.batches[above(left)..].iter(), right.batches[above(right)..].iter());
+    loop {
+        match (ours.next(), theirs.next()) {
+            (None, None) => break,
+            (Some(our), Some(their)) if our == their => {}
+            (our, their) => {
+                let tell = |batch: Option<&BatchEnd>| match batch {
+                    Some(batch) => {
+                        let BatchEnd { base, last, leader_epoch, crc } = batch;
+                        format!("batch {base}..={last} of leader epoch {leader_epoch} with CRC {crc:08x}")
+                    }
+                    None => "no further batch".to_owned(),
+                };
+                return Some(format!("{} against {}", tell(our), tell(their)));
+            }
+        }
+    }
+    let digests = left.file_digest.zip(right.file_digest).filter(|_| left.log_start == right.log_start);
+    let differing = digests.filter(|(ours, theirs)| ours != theirs);
+    differing.map(|(ours, theirs)| format!("the same batches, but other bytes: {ours:032x} against {theirs:032x}"))
+}
+
+/// V1.
+fn one_controller(end: &EndState, ctx: &Context, out: &mut Findings) {
+    let Some(first) = end.controllers.first() else { return };
+    out.opportunity(ONE_CONTROLLER, 1);
+    let agrees = |controller: &ControllerEnd| {
+        let same = |c: &ControllerEnd| (c.leader, c.epoch, c.high_watermark);
+        controller.leader.is_some() && same(controller) == same(first)
+    };
+    if !end.controllers.iter().all(agrees) {
+        out.find(ONE_CONTROLLER, ctx, None, None, || {
+            let tell = |controller: &ControllerEnd| {
+                format!(
+                    "{}: epoch {}, leader {}, high watermark {}, log end {}",
+                    ctx.node_name(controller.node),
+                    controller.epoch,
+                    controller.leader.map_or("none".to_owned(), |leader| ctx.node_name(leader)),
+                    controller.high_watermark,
+                    controller.log_end
+                )
+            };
+            end.controllers.iter().map(tell).collect()
+        });
+    }
 }

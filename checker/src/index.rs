@@ -242,7 +242,8 @@ fn fill(ops: &[Op], view: &mut PartitionView) {
     view.read_finally = merged;
 }
 
-/// Why a record of `partition`, acknowledged or read at `at` and only as durable as `acks` asked, may be gone.
+/// Why a record of `partition` that was sent or read by an operation invoked at `at`, and is as durable as `acks` asked,
+/// may be gone.
 pub(crate) fn excuse(ctx: &Context, partition: TopicIdPartition, acks: Acks, at: SimTime) -> Option<&'static str> {
     if acks == Acks::None {
         return Some("acks-0");
@@ -271,12 +272,12 @@ pub(crate) fn excuse(ctx: &Context, partition: TopicIdPartition, acks: Acks, at:
     reasons.min().map(|(_, reason)| reason)
 }
 
-/// Why a leader may not have known of what was acknowledged at `acked`, when asked from `invoked` to `returned`: it was
+/// Why a leader may not have known of what was sent at `sent` and acknowledged, when asked from `invoked` to `returned`: it was
 /// deposed and had not heard of it, or had just taken over and not learnt how far its predecessor got.
 pub(crate) fn staleness(
     ctx: &Context,
     partition: TopicIdPartition,
-    acked: SimTime,
+    sent: SimTime,
     invoked: SimTime,
     returned: SimTime,
 ) -> Option<&'static str> {
@@ -285,7 +286,7 @@ pub(crate) fn staleness(
     if changes().any(|excuse| excuse.until.is_none_or(|end| end >= invoked)) {
         return Some("stale-leader");
     }
-    changes().any(|excuse| excuse.at >= acked).then_some("high-watermark-recovering")
+    changes().any(|excuse| excuse.at >= sent).then_some("high-watermark-recovering")
 }
 
 // ---- evidence

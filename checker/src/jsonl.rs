@@ -35,7 +35,8 @@ pub fn read_recording(text: &str) -> Result<(Option<Context>, History), String> 
         if line.is_empty() {
             continue;
         }
-        if history.ops.is_empty() && context.is_none() && line.contains("\"context\"") && !line.contains("\"kind\"") {
+        let is_context = line.strip_prefix('{').is_some_and(|rest| rest.trim_start().starts_with("\"context\""));
+        if is_context && history.ops.is_empty() && context.is_none() {
             let read: ContextLine = serde_json::from_str(line).map_err(|error| wrong(error.to_string()))?;
             context = Some(read.context);
             continue;

@@ -11,8 +11,10 @@
 
 mod context;
 mod convergence;
+mod findings;
 mod history;
 mod index;
+mod isr;
 mod jsonl;
 mod judge;
 mod linearizability;
@@ -32,3 +34,6 @@ pub use judge::judge;
 pub use observed::WhiteBox;
 pub use registry::{CHECKS, CheckInfo, Evidence};
 pub use verdict::{CheckOutcome, CheckResult, Progress, Verdict, Violation, verdict};
+
+#[cfg(test)]
+mod tests;

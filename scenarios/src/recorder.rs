@@ -143,9 +143,15 @@ pub fn read_of(record: &broker_client::ConsumedRecord) -> Read {
     }
 }
 
-/// Turns what one poll brought into operations, one for each partition that was fetched.
+/// Turns what one poll brought into operations, one for each partition that was fetched, with the time at which the
+/// fetch was sent: a consumer fetches ahead, and what it is told is as old as its question.
 #[must_use]
-pub fn polls_of(polled: &broker_client::Polled, is_final: bool, seeked: &[broker_types::TopicPartition]) -> Vec<Poll> {
+pub fn polls_of(
+    polled: &broker_client::Polled,
+    is_final: bool,
+    seeked: &[broker_types::TopicPartition],
+    asked: impl Fn(broker_types::MonoTime) -> SimTime,
+) -> Vec<(SimTime, Poll)> {
     let mut polls = Vec::new();
     let mut taken: std::collections::BTreeMap<&broker_types::TopicPartition, usize> = std::collections::BTreeMap::new();
     for facts in &polled.facts {
@@ -154,7 +160,7 @@ pub fn polls_of(polled: &broker_client::Polled, is_final: bool, seeked: &[broker
         let of_partition = polled.records.iter().filter(|record| record.partition == facts.partition);
         let records: Vec<Read> = of_partition.skip(*skip).take(facts.records).map(read_of).collect();
         *skip += facts.records;
-        polls.push(Poll {
+        let poll = Poll {
             partition: partition_of(topic, facts.partition.partition),
             position: facts.position_before,
             next_position: facts.position_after,
@@ -167,7 +173,8 @@ pub fn polls_of(polled: &broker_client::Polled, is_final: bool, seeked: &[broker
             isolation: isolation(facts.isolation),
             is_final,
             after_seek: seeked.contains(&facts.partition),
-        });
+        };
+        polls.push((asked(facts.asked_at), poll));
     }
     polls
 }

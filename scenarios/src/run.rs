@@ -126,6 +126,7 @@ fn world_config(scenario: &Scenario) -> sim::Config {
         config.disk.capacity = capacity.0;
     }
     config.clock.max_skew = Duration::from_millis(50);
+    config.poll_limit = Some(50_000_000);
     config.time_limit = Some(BOOT + scenario.run.duration.0 + converges_within(scenario) + SETTLE * 3);
     config
 }

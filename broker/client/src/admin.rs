@@ -17,9 +17,7 @@ use broker_wire::messages::convert::{
     to_topic_name,
 };
 use broker_wire::messages::create_partitions_request::CreatePartitionsTopic;
-use broker_wire::messages::create_topics_request::{
-    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
-};
+use broker_wire::messages::create_topics_request::{CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig};
 use broker_wire::messages::delete_topics_request::DeleteTopicState;
 use broker_wire::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use broker_wire::messages::metadata_request::MetadataRequestTopic;
@@ -139,9 +137,10 @@ impl Admin {
                     .with_partition_index(*partition)
                     .with_broker_ids(replicas.iter().map(|node| WireBrokerId(node.0)).collect())
             });
-            let configs = topic.config.iter().map(|(key, value)| {
-                CreatableTopicConfig::default().with_name(text(key)).with_value(Some(text(value)))
-            });
+            let configs = topic
+                .config
+                .iter()
+                .map(|(key, value)| CreatableTopicConfig::default().with_name(text(key)).with_value(Some(text(value))));
             let explicit = !topic.assignment.is_empty();
             let wanted = CreatableTopic::default()
                 .with_name(to_topic_name(&topic.name))
@@ -156,9 +155,10 @@ impl Admin {
             Response::CreateTopics(told) => {
                 let result = told.topics.into_iter().next()?;
                 Some(match from_error_code(result.error_code) {
-                    ErrorCode::None => {
-                        Verdict::Done(CreatedTopic { name: topic.name.clone(), id: from_optional_uuid(result.topic_id) })
-                    }
+                    ErrorCode::None => Verdict::Done(CreatedTopic {
+                        name: topic.name.clone(),
+                        id: from_optional_uuid(result.topic_id),
+                    }),
                     code => Verdict::Refused(code, message(result.error_message)),
                 })
             }

@@ -249,9 +249,8 @@ impl Core {
         let create = self.config.allow_auto_create_topics;
         let make = |_| {
             let topics = topics.iter().map(|t| MetadataRequestTopic::default().with_name(Some(to_topic_name(t))));
-            let ask = MetadataRequest::default()
-                .with_topics(Some(topics.collect()))
-                .with_allow_auto_topic_creation(create);
+            let ask =
+                MetadataRequest::default().with_topics(Some(topics.collect())).with_allow_auto_topic_creation(create);
             Request::Metadata(ask)
         };
         match self.lane.call(node, &address, ApiKey::Metadata, deadline, make).await? {

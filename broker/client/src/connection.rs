@@ -121,12 +121,7 @@ impl Lane {
     pub(crate) fn new(config: LinkConfig) -> Self {
         let rng = config.env.entropy("client/reconnect");
         let backoff = Backoff::new(config.reconnect_backoff, config.reconnect_backoff_max, rng);
-        Lane {
-            config,
-            inbox: Arc::default(),
-            links: Mutex::default(),
-            backoff: Arc::new(Mutex::new(backoff)),
-        }
+        Lane { config, inbox: Arc::default(), links: Mutex::default(), backoff: Arc::new(Mutex::new(backoff)) }
     }
 
     /// The link to a node, opened if need be. A node that moved gets a new one, and the old connection ends.

@@ -24,8 +24,8 @@ mod signal;
 pub use admin::{Admin, ClusterDescription, CreatedTopic, ListedOffset, NewTopic, OffsetSpec, TopicDescription};
 pub use client::{Client, ClientConfig};
 pub use consumer::{
-    AutoOffsetReset, ConsumedRecord, Consumer, ConsumerConfig, ConsumerError, ConsumerEvent, FetchFacts, IsolationLevel,
-    Polled,
+    AutoOffsetReset, ConsumedRecord, Consumer, ConsumerConfig, ConsumerError, ConsumerEvent, FetchFacts,
+    IsolationLevel, Polled,
 };
 pub use error::{ClientError, Outcome};
 pub use metadata_cache::{NodeAddress, PartitionMetadata, TopicMetadata};

@@ -123,7 +123,8 @@ impl MetadataCache {
         epoch: LeaderEpoch,
         endpoint: Option<NodeAddress>,
     ) -> bool {
-        let Some(known) = self.topics.get_mut(&partition.topic).and_then(|t| t.partitions.get_mut(&partition.partition))
+        let Some(known) =
+            self.topics.get_mut(&partition.topic).and_then(|t| t.partitions.get_mut(&partition.partition))
         else {
             return false;
         };

@@ -61,7 +61,8 @@ fn all(topic: &TopicName) -> Vec<TopicPartition> {
 }
 
 async fn read(client: &Client, topic: &TopicName, count: usize, isolation: IsolationLevel) -> Vec<ConsumedRecord> {
-    let config = ConsumerConfig { auto_offset_reset: AutoOffsetReset::Earliest, isolation, ..ConsumerConfig::default() };
+    let config =
+        ConsumerConfig { auto_offset_reset: AutoOffsetReset::Earliest, isolation, ..ConsumerConfig::default() };
     let mut consumer = Consumer::new(client, config);
     consumer.assign(&all(topic));
     let mut records = Vec::new();
@@ -72,7 +73,9 @@ async fn read(client: &Client, topic: &TopicName, count: usize, isolation: Isola
         let polled = consumer.poll(Duration::from_millis(300)).await;
         for facts in &polled.facts {
             assert!(facts.log_start <= facts.last_stable_offset && facts.last_stable_offset <= facts.high_watermark);
-            assert!(facts.position_before <= facts.position_after && Some(facts.position_after) <= facts.high_watermark);
+            assert!(
+                facts.position_before <= facts.position_after && Some(facts.position_after) <= facts.high_watermark
+            );
         }
         records.extend(polled.records);
     }
@@ -87,11 +90,8 @@ fn what_is_produced_is_read_back_in_order_with_every_codec() {
         let mut total = 0;
         for compression in Compression::ALL {
             let producer = Producer::new(&client, ProducerConfig { compression, ..ProducerConfig::default() });
-            let deliveries: Vec<(u32, Delivery)> = sent
-                .by_ref()
-                .take(2000)
-                .map(|n| (n, producer.send(record(&topic, n))))
-                .collect();
+            let deliveries: Vec<(u32, Delivery)> =
+                sent.by_ref().take(2000).map(|n| (n, producer.send(record(&topic, n)))).collect();
             total += deliveries.len();
             producer.flush().await;
             let mut last: BTreeMap<TopicPartition, Offset> = BTreeMap::new();

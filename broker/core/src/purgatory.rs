@@ -25,10 +25,16 @@ pub struct Watch<P> {
 /// Waiting requests `R`, watching partitions `P`. Its driver bounds how many there may be.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Purgatory<R, P> {
-    waiting: BTreeMap<R, (MonoTime, Box<[Watch<P>]>)>,
+    waiting: BTreeMap<R, Waiting<P>>,
     /// Who watches a partition, in the order they parked.
     watchers: BTreeMap<P, Vec<(R, ReadLimit, Offset)>>,
     deadlines: BTreeSet<(MonoTime, R)>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Waiting<P> {
+    deadline: MonoTime,
+    watches: Box<[Watch<P>]>,
 }
 
 impl<R, P> Default for Purgatory<R, P> {
@@ -46,7 +52,7 @@ impl<R: Ord + Copy, P: Ord + Copy> Purgatory<R, P> {
             self.watchers.entry(watch.partition).or_default().push((request, watch.limit, watch.beyond));
         }
         self.deadlines.insert((deadline, request));
-        self.waiting.insert(request, (deadline, watches));
+        self.waiting.insert(request, Waiting { deadline, watches });
     }
 
     /// The ends of `partition` moved: puts the requests that waited for it into `ready`, in the order they parked.
@@ -88,7 +94,7 @@ impl<R: Ord + Copy, P: Ord + Copy> Purgatory<R, P> {
 
     /// Takes `request` out (its connection is gone). Returns whether it waited.
     pub fn cancel(&mut self, request: R) -> bool {
-        let Some((deadline, watches)) = self.waiting.remove(&request) else { return false };
+        let Some(Waiting { deadline, watches }) = self.waiting.remove(&request) else { return false };
         self.deadlines.remove(&(deadline, request));
         for watch in &watches {
             if let Some(watchers) = self.watchers.get_mut(&watch.partition) {

@@ -201,6 +201,8 @@ impl Broker {
     pub async fn shutdown(&mut self) {
         if let Some(ask) = self.shutdown.take()
             && self.node.config.settings.controlled_shutdown
+            // A broker that was never registered leads nothing, and may wait for its controller for ever.
+            && self.node.broker_epoch.borrow().is_some()
         {
             let (done, moved) = oneshot::channel();
             if ask.send(done).is_ok() {

@@ -60,7 +60,7 @@ fn intervals(index: &Index<'_>, ctx: &Context, partition: TopicIdPartition, view
         // What is lost for a documented reason is in no order with what came to its place.
         let is_lost = || view.final_end().is_some() && !view.places(send.value).any(|seen| seen.read_finally.is_some());
         if send.acks == Acks::Leader
-            && excuse(ctx, partition, send.acks, op.returned.unwrap_or(op.invoked)).is_some()
+            && excuse(ctx, partition, send.acks, op.invoked).is_some()
             && is_lost()
         {
             continue;
@@ -107,20 +107,19 @@ pub(crate) fn sweep(intervals: &mut [Interval], mut found: impl FnMut(&Interval,
 
 fn reason(index: &Index<'_>, ctx: &Context, partition: TopicIdPartition, earlier: u32, later: u32) -> Option<&'static str> {
     let (first, second) = (index.op(earlier), index.op(later));
-    let returned = first.returned.unwrap_or(SimTime(u64::MAX));
     let acks = |at: u32| match &index.op(at).kind {
         OpKind::Send(send) => send.acks,
         _ => Acks::All,
     };
     if let OpKind::TailRead(_) = second.kind {
         let until = second.returned.unwrap_or(SimTime(u64::MAX));
-        if let Some(reason) = staleness(ctx, partition, returned, second.invoked, until) {
+        if let Some(reason) = staleness(ctx, partition, first.invoked, second.invoked, until) {
             return Some(reason);
         }
     }
     // The earlier one may be gone from the log by the time of the later.
-    let gone = excuse(ctx, partition, acks(earlier), returned);
-    gone.or_else(|| excuse(ctx, partition, acks(later), second.returned.unwrap_or(second.invoked)))
+    let gone = excuse(ctx, partition, acks(earlier), first.invoked);
+    gone.or_else(|| excuse(ctx, partition, acks(later), second.invoked))
 }
 
 #[cfg(test)]

@@ -32,14 +32,14 @@ pub(crate) fn check(index: &Index<'_>, ctx: &Context) -> CheckResult {
             while let Some((returned, offset, send)) = acked.next_if(|(returned, ..)| *returned < op.invoked) {
                 highest = highest.max(Some((offset, returned, send)));
             }
-            let (Some((offset, acked_at, send)), Some(high_watermark), Some(returned)) =
+            let (Some((offset, _, send)), Some(high_watermark), Some(returned)) =
                 (highest, poll.high_watermark, op.returned)
             else {
                 continue;
             };
             result.opportunity(1);
             if high_watermark <= offset {
-                let reason = staleness(ctx, *partition, acked_at, op.invoked, returned);
+                let reason = staleness(ctx, *partition, index.op(send).invoked, op.invoked, returned);
                 result.find(STALE_POLL, ctx, reason, Some(returned.0), || {
                     vec![index.tell_send(ctx, send), index.tell_poll(ctx, at)]
                 });

@@ -43,7 +43,7 @@ impl Write<'_> {
         }
         let is_there = self.view.places(send.value).any(|seen| seen.read_finally.is_some());
         let acked = op.returned.unwrap_or(op.invoked);
-        let reason = || self.trimmed(send.offset).or_else(|| excuse(self.ctx, self.partition, send.acks, acked));
+        let reason = || self.trimmed(send.offset).or_else(|| excuse(self.ctx, self.partition, send.acks, op.invoked));
         match (send.offset, self.view.final_end()) {
             (Some(offset), Some(end)) if offset < end => {
                 if !self.reached_end && !self.view.finally_covered(offset) {
@@ -124,7 +124,7 @@ fn dirty_reads(
         let trimmed = ctx.rules(partition).may_be_trimmed && seen.offset < view.log_start;
         let reason = match trimmed {
             true => Some("trimmed"),
-            false => excuse(ctx, partition, Acks::All, op.returned.unwrap_or(op.invoked)),
+            false => excuse(ctx, partition, Acks::All, op.invoked),
         };
         result.find(DIRTY_READ, ctx, reason, op.returned.map(|at| at.0), || {
             let what = format!(

@@ -350,6 +350,7 @@ impl<'a> Faults<'a> {
             return;
         }
         world.start(host);
+        *self.records[record].own.entry("nodes started".to_owned()).or_default() += 1;
         nodes.pop_front();
         let pause = pause.max(Duration::from_millis(50));
         self.plan(now + pause, Due::Roll { record, nodes, pause });

@@ -36,6 +36,15 @@ fn seeked(events: &[ConsumerEvent]) -> Vec<TopicPartition> {
     moved.collect()
 }
 
+/// A moment of this client's clock as simulated time; a little early rather than late, since its clock may drift.
+fn asked_at(env: &SharedEnv, scene: &Scene) -> impl Fn(broker_types::MonoTime) -> checker::SimTime {
+    let (mono, now) = (env.mono(), moment(scene.world.now()));
+    move |at| {
+        let ago = mono.since(at);
+        checker::SimTime(now.0.saturating_sub(u64::try_from((ago + ago / 100).as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
 /// The loop of consumer number `number` of a workload.
 #[must_use]
 pub fn consume(env: SharedEnv, scene: Scene, workload: Consume, number: u32) -> Task {
@@ -53,7 +62,6 @@ pub fn consume(env: SharedEnv, scene: Scene, workload: Consume, number: u32) -> 
         let session = scene.recorder.session();
         let stop = scene.stop.clone();
         while !*stop.borrow() {
-            let invoked = moment(scene.world.now());
             let polled = consumer.poll(POLL).await;
             let returned = moment(scene.world.now());
             for event in &polled.events {
@@ -61,7 +69,8 @@ pub fn consume(env: SharedEnv, scene: Scene, workload: Consume, number: u32) -> 
                     scene.shared.mark("offset-out-of-range");
                 }
             }
-            for poll in polls_of(&polled, false, &seeked(&polled.events)) {
+            let asked = asked_at(&env, &scene);
+            for (invoked, poll) in polls_of(&polled, false, &seeked(&polled.events), asked) {
                 scene.recorder.polled(session, invoked, returned, poll);
             }
         }
@@ -106,10 +115,10 @@ pub async fn read_to_end(env: SharedEnv, scene: Scene, topic: TopicName) -> Vec<
         end == Offset::ZERO || consumer.position(partition).is_some_and(|position| position >= end)
     };
     while env.mono() < deadline && !ends.iter().all(|(partition, end)| at_end(&consumer, partition, *end)) {
-        let invoked = moment(scene.world.now());
         let polled = consumer.poll(POLL).await;
         let returned = moment(scene.world.now());
-        for poll in polls_of(&polled, true, &seeked(&polled.events)) {
+        let asked = asked_at(&env, &scene);
+        for (invoked, poll) in polls_of(&polled, true, &seeked(&polled.events), asked) {
             scene.recorder.polled(session, invoked, returned, poll);
         }
     }

@@ -5,7 +5,7 @@ use crate::file::{Acks as FileAcks, Compression as FileCompression, Produce};
 use crate::recorder::{Sending, moment};
 use broker_client::{Acks, Outcome as ClientOutcome, Producer, ProducerConfig, Record};
 use broker_env::{SharedEnv, Task};
-use broker_types::{ErrorCode, TopicIdPartition, TopicName};
+use broker_types::{TopicIdPartition, TopicName};
 use broker_wire::record_batch::Compression;
 use bytes::Bytes;
 use checker::{OpId, Outcome};
@@ -158,10 +158,4 @@ fn config(workload: &Produce) -> ProducerConfig {
         },
         ..ProducerConfig::default()
     }
-}
-
-/// Errors that say that a client gave up by itself.
-#[must_use]
-pub(crate) fn is_delivery_timeout(code: ErrorCode) -> bool {
-    code == ErrorCode::RequestTimedOut
 }

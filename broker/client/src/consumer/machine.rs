@@ -44,8 +44,18 @@ pub(super) struct Leader {
 /// What to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Output {
-    Fetch { token: u64, node: NodeId, parts: Vec<FetchPart> },
-    ListOffset { token: u64, node: NodeId, partition: TopicPartition, timestamp: i64, leader_epoch: Option<LeaderEpoch> },
+    Fetch {
+        token: u64,
+        node: NodeId,
+        parts: Vec<FetchPart>,
+    },
+    ListOffset {
+        token: u64,
+        node: NodeId,
+        partition: TopicPartition,
+        timestamp: i64,
+        leader_epoch: Option<LeaderEpoch>,
+    },
     EpochEnd {
         token: u64,
         node: NodeId,
@@ -93,7 +103,10 @@ struct Cursor {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Position {
     /// `from` is where it was lost, `timestamp` is ListOffsets' word for where to go.
-    Unknown { from: Option<Offset>, timestamp: i64 },
+    Unknown {
+        from: Option<Offset>,
+        timestamp: i64,
+    },
     Validating(Cursor),
     Fetching(Cursor),
 }
@@ -119,6 +132,7 @@ struct Buffered {
 
 struct Asked {
     node: NodeId,
+    at: MonoTime,
     parts: Vec<FetchPart>,
 }
 
@@ -182,10 +196,7 @@ impl Machine {
     }
 
     pub(super) fn seek(&mut self, partition: &TopicPartition, offset: Offset) -> bool {
-        self.set_position(
-            partition,
-            Position::Fetching(Cursor { offset, record_epoch: None, leader_epoch: None }),
-        )
+        self.set_position(partition, Position::Fetching(Cursor { offset, record_epoch: None, leader_epoch: None }))
     }
 
     pub(super) fn seek_to(&mut self, partition: &TopicPartition, timestamp: i64) -> bool {
@@ -198,8 +209,15 @@ impl Machine {
         assigned.buffered = None;
         assigned.failures = 0;
         assigned.not_before = MonoTime(0);
-        // What is in flight is about the old position; its answer will be ignored.
+        // What is in flight is about the old position; its answer will be ignored. What happened to that position and
+        // was not told yet no longer matters to anybody.
         assigned.asked = None;
+        self.events.retain(|event| match event {
+            ConsumerEvent::Positioned { partition: of, .. } | ConsumerEvent::Truncated { partition: of, .. } => {
+                of != partition
+            }
+            ConsumerEvent::Failed(_) => true,
+        });
         true
     }
 
@@ -243,7 +261,8 @@ impl Machine {
             }
             match assigned.position {
                 Position::Unknown { timestamp: NO_POLICY, .. } => {
-                    let error = ConsumerError { partition: name.clone(), code: ErrorCode::OffsetOutOfRange, offset: None };
+                    let error =
+                        ConsumerError { partition: name.clone(), code: ErrorCode::OffsetOutOfRange, offset: None };
                     note(&mut self.events, ConsumerEvent::Failed(error));
                     assigned.not_before = MonoTime::NEVER;
                 }
@@ -283,7 +302,7 @@ impl Machine {
             for part in &parts {
                 self.partitions.get_mut(&part.partition).expect("it was just looked at").asked = Some(token);
             }
-            self.fetches.insert(token, Asked { node, parts: parts.clone() });
+            self.fetches.insert(token, Asked { node, at: now, parts: parts.clone() });
             out.push(Output::Fetch { token, node, parts });
         }
         if refresh {
@@ -293,7 +312,8 @@ impl Machine {
 
     /// When [`Machine::poll`] has something to do by itself.
     pub(super) fn wakeup(&self, now: MonoTime) -> MonoTime {
-        let waiting = self.partitions.values().filter(|assigned| assigned.asked.is_none() && assigned.buffered.is_none());
+        let waiting =
+            self.partitions.values().filter(|assigned| assigned.asked.is_none() && assigned.buffered.is_none());
         waiting.map(|assigned| assigned.not_before).filter(|at| *at > now).min().unwrap_or(MonoTime::NEVER)
     }
 
@@ -314,9 +334,10 @@ impl Machine {
                 continue;
             }
             assigned.asked = None;
-            let told = answers.iter().position(|told| told.partition == part.partition).map(|at| answers.swap_remove(at));
+            let told =
+                answers.iter().position(|told| told.partition == part.partition).map(|at| answers.swap_remove(at));
             match told {
-                Some(told) => self.fetched_part(now, asked.node, part, told, out),
+                Some(told) => self.fetched_part(now, &asked, part, told, out),
                 None => {
                     assigned.not_before = now + self.backoff.delay(assigned.failures);
                     assigned.failures += 1;
@@ -332,7 +353,7 @@ impl Machine {
     fn fetched_part(
         &mut self,
         now: MonoTime,
-        node: NodeId,
+        asked: &Asked,
         part: &FetchPart,
         told: FetchAnswer,
         out: &mut Vec<Output>,
@@ -349,7 +370,8 @@ impl Machine {
             last_stable_offset: told.last_stable_offset,
             log_start: told.log_start,
             leader_epoch: part.leader_epoch,
-            served_by: node,
+            served_by: asked.node,
+            asked_at: asked.at,
             records: 0,
             isolation: self.config.isolation,
         };
@@ -398,11 +420,12 @@ impl Machine {
         }
     }
 
-    /// A ListOffsets request was answered.
+    /// A ListOffsets request was answered. `current` is the leader epoch it was asked under.
     pub(super) fn listed(
         &mut self,
         now: MonoTime,
         token: u64,
+        current: Option<LeaderEpoch>,
         answer: Result<(ErrorCode, Option<Offset>, Option<LeaderEpoch>), CallError>,
         out: &mut Vec<Output>,
     ) {
@@ -411,8 +434,8 @@ impl Machine {
         match answer {
             Ok((ErrorCode::None, Some(offset), record_epoch)) => {
                 assigned.failures = 0;
-                let leader_epoch = None;
-                assigned.position = Position::Fetching(Cursor { offset, record_epoch, leader_epoch });
+                // The leader of that epoch gave the offset: under it, it is valid.
+                assigned.position = Position::Fetching(Cursor { offset, record_epoch, leader_epoch: current });
                 note(&mut self.events, ConsumerEvent::Positioned { partition: name, from, to: offset });
             }
             other => {
@@ -484,7 +507,8 @@ impl Machine {
 
     /// Up to `max_records` records, and what was told with them. Positions move.
     pub(super) fn take(&mut self, now: MonoTime, max_records: usize) -> Polled {
-        let mut polled = Polled { records: Vec::new(), facts: std::mem::take(&mut self.facts).into(), events: Vec::new() };
+        let mut polled =
+            Polled { records: Vec::new(), facts: std::mem::take(&mut self.facts).into(), events: Vec::new() };
         let mut order: Vec<TopicPartition> = self.partitions.keys().cloned().collect();
         if let Some(turn) = &self.turn {
             let first = order.iter().position(|partition| partition >= turn).unwrap_or(0);

@@ -136,6 +136,8 @@ pub struct FetchFacts {
     pub leader_epoch: Option<LeaderEpoch>,
     /// Who answered.
     pub served_by: NodeId,
+    /// When it was asked, on this client's monotonic clock. What the answer says is at least as new as that.
+    pub asked_at: MonoTime,
     /// How many records this poll returned of it.
     pub records: usize,
     /// How it was asked.
@@ -185,7 +187,8 @@ pub struct Polled {
     pub records: Vec<ConsumedRecord>,
     /// What the fetches said that these records came from, and those since the last poll that brought nothing.
     pub facts: Vec<FetchFacts>,
-    /// What else happened since the last poll.
+    /// What happened to positions since the last poll, in order, and before any of `records` was read; a seek since then
+    /// takes its partition's events with it. And what failed.
     pub events: Vec<ConsumerEvent>,
 }
 
@@ -202,7 +205,9 @@ pub struct Consumer {
 /// What was asked, to read the answer by.
 enum Asked {
     Fetch(Vec<FetchPart>),
-    Offset,
+    /// With the leader epoch that was asked under.
+    Offset(Option<LeaderEpoch>),
+    /// Likewise.
     EpochEnd(Option<LeaderEpoch>),
 }
 
@@ -319,7 +324,7 @@ impl Consumer {
                 });
                 self.machine.fetched(now, token, answer, out);
             }
-            Some(Asked::Offset) => {
+            Some(Asked::Offset(current)) => {
                 let answer = answer.and_then(|told| match told {
                     Response::ListOffsets(told) => {
                         let part = told.topics.first().and_then(|topic| topic.partitions.first());
@@ -329,7 +334,7 @@ impl Consumer {
                     }
                     _ => Err(CallError::Malformed),
                 });
-                self.machine.listed(now, token, answer, out);
+                self.machine.listed(now, token, current, answer, out);
             }
             Some(Asked::EpochEnd(current)) => {
                 let answer = answer.and_then(|told| match told {
@@ -357,7 +362,8 @@ impl Consumer {
         let asked = match &output {
             Output::Fetch { parts, .. } => Asked::Fetch(parts.clone()),
             Output::EpochEnd { leader_epoch, .. } => Asked::EpochEnd(*leader_epoch),
-            _ => Asked::Offset,
+            Output::ListOffset { leader_epoch, .. } => Asked::Offset(*leader_epoch),
+            Output::RefreshMetadata => return Ok(()),
         };
         self.asked.insert(token, asked);
         let address = lock(&self.client.core.metadata).nodes().get(&node).cloned();
@@ -386,9 +392,8 @@ impl Consumer {
                 let topic = OffsetForLeaderTopic::default()
                     .with_topic(to_topic_name(&partition.topic))
                     .with_partitions(vec![part]);
-                let body = OffsetForLeaderEpochRequest::default()
-                    .with_replica_id(WireBrokerId(-1))
-                    .with_topics(vec![topic]);
+                let body =
+                    OffsetForLeaderEpochRequest::default().with_replica_id(WireBrokerId(-1)).with_topics(vec![topic]);
                 (ApiKey::OffsetForLeaderEpoch, Request::OffsetForLeaderEpoch(body))
             }
             Output::RefreshMetadata => return Ok(()),
@@ -453,7 +458,8 @@ impl Consumer {
                 if let (Some(leader), Some(epoch)) =
                     (from_broker_id(part.current_leader.leader_id), from_leader_epoch(part.current_leader.leader_epoch))
                 {
-                    let endpoint = told.node_endpoints.iter().find(|node| node.node_id == part.current_leader.leader_id);
+                    let endpoint =
+                        told.node_endpoints.iter().find(|node| node.node_id == part.current_leader.leader_id);
                     let endpoint = endpoint.and_then(|node| {
                         let port = u16::try_from(node.port).ok()?;
                         let rack = node.rack.as_ref().map(ToString::to_string);

@@ -162,11 +162,8 @@ impl<T> Machine<T> {
         partitions: Option<i32>,
         receipt: T,
     ) -> Result<bool, (Refused, T)> {
-        let size = RecordBatchBuilder::record_size_bound(
-            record.key.as_deref(),
-            record.value.as_deref(),
-            &record.headers,
-        );
+        let size =
+            RecordBatchBuilder::record_size_bound(record.key.as_deref(), record.value.as_deref(), &record.headers);
         let refused = if let Identity::Fatal(code) = self.identity {
             Some(Refused::Fatal(code))
         } else if size > self.config.max_request_size {
@@ -184,10 +181,10 @@ impl<T> Machine<T> {
             let partition = TopicPartition { topic: record.topic.clone(), partition };
             return Ok(self.add(now, partition, record, size, receipt));
         }
-        let topic = self.topics.entry(record.topic.clone()).or_insert_with(|| Unassigned {
-            records: VecDeque::new(),
-            partitioner: Partitioner::default(),
-        });
+        let topic = self
+            .topics
+            .entry(record.topic.clone())
+            .or_insert_with(|| Unassigned { records: VecDeque::new(), partitioner: Partitioner::default() });
         match partitions.filter(|count| *count > 0) {
             // Behind those that wait already.
             Some(count) if topic.records.is_empty() => {
@@ -221,7 +218,9 @@ impl<T> Machine<T> {
         }
         let mut batch = Batch::new(now, self.config.compression);
         let builder = batch.open().expect("a new batch takes records");
-        builder.push(record.timestamp, key, value, &record.headers).expect("max.request.size is far below a batch's limit");
+        builder
+            .push(record.timestamp, key, value, &record.headers)
+            .expect("max.request.size is far below a batch's limit");
         batch.count = 1;
         batch.memory = size;
         batch.receipts.push(receipt);
@@ -286,7 +285,13 @@ impl<T> Machine<T> {
             for (created, record, size, receipt) in topic.records.drain(..) {
                 let key = record.key.as_deref();
                 let index = topic.partitioner.choose(key, size, self.config.batch_size, count, &mut self.rng);
-                waiting.push((created, TopicPartition { topic: name.clone(), partition: index }, record, size, receipt));
+                waiting.push((
+                    created,
+                    TopicPartition { topic: name.clone(), partition: index },
+                    record,
+                    size,
+                    receipt,
+                ));
             }
         }
         for (created, partition, record, size, receipt) in waiting {

@@ -20,10 +20,10 @@ use crate::connection::{Answer, CallError, Inbox, Lane, Readiness, Reply};
 use crate::error::Outcome;
 use crate::metadata_cache::{MetadataCache, NodeAddress};
 use crate::signal::{Alarm, lock};
+use broker_types::LeaderEpoch;
 use broker_types::{
     ErrorCode, MonoTime, NodeId, Offset, ProducerEpoch, ProducerId, ProducerStamp, TopicId, TopicName, TopicPartition,
 };
-use broker_types::LeaderEpoch;
 use broker_wire::messages::convert::{
     from_broker_id, from_error_code, from_leader_epoch, from_offset, from_producer_epoch, from_producer_id, from_uuid,
     to_optional_uuid, to_topic_name,
@@ -32,8 +32,8 @@ use broker_wire::messages::produce_request::{PartitionProduceData, TopicProduceD
 use broker_wire::messages::{
     ApiKey, InitProducerIdRequest, ProduceRequest, ProduceResponse, ProducerId as WireProducerId, Request, Response,
 };
-pub use broker_wire::record_batch::RecordHeader;
 use broker_wire::record_batch::Compression;
+pub use broker_wire::record_batch::RecordHeader;
 use bytes::Bytes;
 use machine::{Leader, Machine, Output, Part, PartAnswer, Refused, View};
 use std::collections::BTreeMap;
@@ -475,9 +475,8 @@ fn send(shared: &Shared, request: u64, node: NodeId, parts: Vec<Part>) -> Result
     let mut topics: Vec<TopicProduceData> = Vec::new();
     for part in parts {
         let name = to_topic_name(&part.partition.topic);
-        let data = PartitionProduceData::default()
-            .with_index(part.partition.partition)
-            .with_records(Some(part.records));
+        let data =
+            PartitionProduceData::default().with_index(part.partition.partition).with_records(Some(part.records));
         match topics.last_mut() {
             // Partitions come in order of their topics.
             Some(topic) if topic.name == name => topic.partition_data.push(data),
@@ -556,7 +555,8 @@ fn read_produce(client: &Client, asked: &Asked, told: &ProduceResponse) -> Vec<P
             let id = from_uuid(topic.topic_id);
             let found = asked.parts.iter().find(|(name, asked_id)| {
                 name.partition == part.index
-                    && (*asked_id == Some(id) || (!topic.name.0.is_empty() && topic.name.0.as_str() == name.topic.as_str()))
+                    && (*asked_id == Some(id)
+                        || (!topic.name.0.is_empty() && topic.name.0.as_str() == name.topic.as_str()))
             });
             let Some((name, _)) = found else { continue };
             let error = from_error_code(part.error_code);

@@ -18,7 +18,6 @@ use std::time::Duration;
 
 const PARTITIONS: i32 = 2;
 
-
 /// One partition's log with Kafka's rules for idempotent producers, the same whoever leads.
 #[derive(Default)]
 struct Log {
@@ -66,9 +65,10 @@ impl Log {
 fn read(part: &Part) -> (Option<ProducerStamp>, Vec<u32>) {
     let batch = RecordBatch::parse(part.records.clone()).unwrap();
     batch.validate_produced().unwrap();
-    let values = batch.records(usize::MAX).unwrap().map(|record| {
-        u32::from_be_bytes(record.unwrap().value.unwrap()[..4].try_into().unwrap())
-    });
+    let values = batch
+        .records(usize::MAX)
+        .unwrap()
+        .map(|record| u32::from_be_bytes(record.unwrap().value.unwrap()[..4].try_into().unwrap()));
     (batch.summary().producer, values.collect())
 }
 

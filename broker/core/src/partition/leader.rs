@@ -401,11 +401,12 @@ impl Replica {
     }
 
     /// The lowest log start among this leader and its reachable followers: DeleteRecords is done when it gets there.
+    /// `None` if this replica does not lead, or such a follower has not been heard of in this epoch.
     #[must_use]
     pub fn low_watermark(&self) -> Option<Offset> {
         let Role::Leader(leader) = &self.role else { return None };
-        let followers = leader.followers.iter().filter(|follower| follower.eligible.is_some());
-        followers.fold(Some(self.log.offsets().log_start), |least, follower| Some(least?.min(follower.log_start?)))
+        let mut followers = leader.followers.iter().filter(|follower| follower.eligible.is_some());
+        followers.try_fold(self.log.offsets().log_start, |least, follower| Some(least.min(follower.log_start?)))
     }
 
     // ---- followers

@@ -127,6 +127,7 @@ enum Event {
         sequence: i32,
         attempt: u64,
         result: ProduceResult,
+        said_in: LeaderEpoch,
     },
     AlterPartition {
         from: usize,
@@ -398,7 +399,7 @@ impl World {
                     self.nodes[node].epochs = self.nodes[node].replica.log().epochs().entries().to_vec();
                 }
                 Output::Flush { to } => {
-                    let delay = self.chance.below(3 * MS);
+                    let delay = self.chance.below(12 * MS);
                     self.after(delay, Event::Input { node, incarnation, input: Input::Flushed { to } });
                 }
                 Output::Reply { request, result } => {

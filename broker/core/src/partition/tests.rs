@@ -614,7 +614,7 @@ fn a_refused_proposal_is_taken_back_and_not_repeated_at_once() {
     lab.step(Input::AlterPartition(refused));
     assert_eq!(lab.replica.isr(), Some(&[ME][..]));
     assert_eq!(proposals(&lab.fetched(B, 10)), []);
-    lab.now = lab.now + Duration::from_millis(50);
+    lab.now += Duration::from_millis(50);
     assert_eq!(proposals(&lab.fetched(B, 10)).len(), 1);
 }
 

@@ -1,7 +1,9 @@
 //! TCP.
 
 use super::disk::LocalFile;
-use crate::{Accepted, Completion, Connection, File, Listener, Network, ReadHalf, StreamReader, StreamWriter, WriteHalf};
+use crate::{
+    Accepted, Completion, Connection, File, Listener, Network, ReadHalf, StreamReader, StreamWriter, WriteHalf,
+};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::future::Future;
@@ -284,4 +286,3 @@ fn take_front(from: &mut VecDeque<Bytes>, mut taken: usize) {
         from.pop_front();
     }
 }
-

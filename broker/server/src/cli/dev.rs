@@ -48,12 +48,13 @@ pub(super) fn run(args: &DevArgs) -> anyhow::Result<ExitCode> {
             let env: SharedEnv = Arc::new(log::NodeEnv::new(env(&runtime), config.node_id));
             broker_server::format(&env, &config, &cluster_id).await?;
             let node = config.node_id;
-            let started = Broker::start(env, Arc::new(log::Facts { node }), config).await;
+            let started = Broker::start(env, Arc::new(log::Facts), config).await;
             nodes.push((node, started.context("another --port may help")?));
         }
         live(args, &root, nodes, &signals, begun).await
     });
-    // Removed before the last word, and before the runtime's threads are let go.
+    // Nothing of the nodes may run on in a directory that goes away.
+    runtime.shutdown_timeout(Duration::from_secs(5));
     if let Some(temporary) = temporary {
         temporary.close()?;
     }
@@ -139,6 +140,8 @@ fn plan(args: &DevArgs, root: &Path) -> anyhow::Result<Vec<Config>> {
             ("listeners", listeners),
             ("log.dirs", dir.display().to_string()),
             ("default.replication.factor", replicas.clone()),
+            // A controlled shutdown waits for every other broker's next heartbeat.
+            ("broker.heartbeat.interval.ms", "500".to_owned()),
         ] {
             properties.insert(key.to_owned(), value);
         }

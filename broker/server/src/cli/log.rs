@@ -43,50 +43,50 @@ impl LogArgs {
 }
 
 /// Logs a node's observations: rare ones for operators, those of every batch for whoever asks for `trace`.
-pub(super) struct Facts {
-    pub(super) node: NodeId,
-}
+pub(super) struct Facts;
+
+/// The target of these lines.
+const FACTS: &str = "broker";
 
 impl Observer for Facts {
     fn observe(&self, fact: Observation) {
-        let node = self.node;
         match fact {
             Observation::LogLoaded { partition, log_start, log_end, high_watermark, truncated_bytes } => {
-                debug!(%node, %partition, %log_start, %log_end, %high_watermark, truncated_bytes, "log loaded");
+                debug!(target: FACTS, %partition, %log_start, %log_end, %high_watermark, truncated_bytes, "log loaded");
             }
             Observation::Appended { partition, base, last, leader_epoch, size, role, .. } => {
-                trace!(%node, %partition, %base, %last, %leader_epoch, size, %role, "appended");
+                trace!(target: FACTS, %partition, %base, %last, %leader_epoch, size, %role, "appended");
             }
-            Observation::Truncated { partition, from, to } => info!(%node, %partition, %from, %to, "log truncated"),
+            Observation::Truncated { partition, from, to } => info!(target: FACTS, %partition, %from, %to, "log truncated"),
             Observation::HighWatermark { partition, leader_epoch, high_watermark, log_end, role } => {
-                trace!(%node, %partition, %leader_epoch, %high_watermark, %log_end, %role, "high watermark set");
+                trace!(target: FACTS, %partition, %leader_epoch, %high_watermark, %log_end, %role, "high watermark set");
             }
-            Observation::LogStart { partition, log_start } => info!(%node, %partition, %log_start, "log start moved"),
+            Observation::LogStart { partition, log_start } => info!(target: FACTS, %partition, %log_start, "log start moved"),
             Observation::BecameLeader { partition, leader_epoch, start, isr } => {
-                info!(%node, %partition, %leader_epoch, %start, ?isr, "leads");
+                info!(target: FACTS, %partition, %leader_epoch, %start, ?isr, "leads");
             }
             Observation::BecameFollower { partition, leader_epoch, leader } => {
-                info!(%node, %partition, %leader_epoch, ?leader, "follows");
+                info!(target: FACTS, %partition, %leader_epoch, ?leader, "follows");
             }
             Observation::IsrCommitted { partition, leader_epoch, partition_epoch, isr } => {
-                info!(%node, %partition, %leader_epoch, %partition_epoch, ?isr, "ISR committed");
+                info!(target: FACTS, %partition, %leader_epoch, %partition_epoch, ?isr, "ISR committed");
             }
             Observation::Acknowledged { partition, leader_epoch, base, last, high_watermark, isr_size } => {
-                trace!(%node, %partition, %leader_epoch, %base, %last, %high_watermark, isr_size, "acknowledged");
+                trace!(target: FACTS, %partition, %leader_epoch, %base, %last, %high_watermark, isr_size, "acknowledged");
             }
-            Observation::LogDirFailed => error!(%node, "log directory failed"),
-            Observation::QuorumEpoch { epoch } => debug!(%node, %epoch, "quorum epoch entered"),
-            Observation::QuorumCandidate { epoch } => info!(%node, %epoch, "stands for election"),
-            Observation::QuorumVote { epoch, candidate } => debug!(%node, %epoch, %candidate, "votes"),
-            Observation::QuorumLeader { epoch, start } => info!(%node, %epoch, %start, "leads the quorum"),
-            Observation::QuorumFollower { epoch, leader } => info!(%node, %epoch, %leader, "follows in the quorum"),
-            Observation::QuorumResigned { epoch } => info!(%node, %epoch, "resigned from the quorum's lead"),
+            Observation::LogDirFailed => error!(target: FACTS, "log directory failed"),
+            Observation::QuorumEpoch { epoch } => debug!(target: FACTS, %epoch, "quorum epoch entered"),
+            Observation::QuorumCandidate { epoch } => info!(target: FACTS, %epoch, "stands for election"),
+            Observation::QuorumVote { epoch, candidate } => debug!(target: FACTS, %epoch, %candidate, "votes"),
+            Observation::QuorumLeader { epoch, start } => info!(target: FACTS, %epoch, %start, "leads the quorum"),
+            Observation::QuorumFollower { epoch, leader } => info!(target: FACTS, %epoch, %leader, "follows in the quorum"),
+            Observation::QuorumResigned { epoch } => info!(target: FACTS, %epoch, "resigned from the quorum's lead"),
             Observation::BrokerRegistered { broker, broker_epoch } => {
-                info!(%node, %broker, %broker_epoch, "broker registered");
+                info!(target: FACTS, %broker, %broker_epoch, "broker registered");
             }
-            Observation::BrokerFenced { broker, broker_epoch } => info!(%node, %broker, %broker_epoch, "broker fenced"),
+            Observation::BrokerFenced { broker, broker_epoch } => info!(target: FACTS, %broker, %broker_epoch, "broker fenced"),
             Observation::BrokerUnfenced { broker, broker_epoch } => {
-                info!(%node, %broker, %broker_epoch, "broker unfenced");
+                info!(target: FACTS, %broker, %broker_epoch, "broker unfenced");
             }
             Observation::PartitionChanged {
                 partition,
@@ -98,11 +98,11 @@ impl Observer for Facts {
                 unclean,
             } => {
                 info!(
-                    %node, %partition, ?leader, %leader_epoch, %partition_epoch, ?isr, ?replicas, unclean,
+                    target: FACTS, %partition, ?leader, %leader_epoch, %partition_epoch, ?isr, ?replicas, unclean,
                     "partition changed"
                 );
             }
-            Observation::Mark { name } => debug!(target: "mark", %node, name),
+            Observation::Mark { name } => debug!(target: "mark", name),
         }
     }
 }

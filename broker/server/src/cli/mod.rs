@@ -8,7 +8,7 @@ mod log;
 mod properties;
 mod start;
 
-use broker_env::{Env, SharedEnv, TokioEnv};
+use broker_env::{SharedEnv, TokioEnv};
 use broker_types::Uuid;
 use clap::{Args, Parser, Subcommand};
 use rand_core::Rng;

@@ -20,7 +20,7 @@ pub(super) fn run(args: &StartArgs) -> anyhow::Result<ExitCode> {
         let node = config.node_id;
         let roles = roles(&config);
         let names = config.listeners.iter().chain(&config.controller_listeners).cloned().collect::<Vec<_>>();
-        let mut broker = Broker::start(env, Arc::new(log::Facts { node }), config).await?;
+        let mut broker = Broker::start(env, Arc::new(log::Facts), config).await?;
         let ready = either(broker.ready(), either(signals.asked(), broker.stopped())).await;
         if matches!(ready, Either::Left(())) {
             let ports = broker.bound_ports();

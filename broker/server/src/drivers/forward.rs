@@ -1,6 +1,7 @@
 //! Asking the active controller, whoever it is.
 
 use crate::net::channel::{Backoff, Channel};
+use crate::net::race::{First, race};
 use crate::node::Node;
 use crate::requests::controller_api;
 use broker_types::{ErrorCode, MonoTime, NodeId};
@@ -39,14 +40,19 @@ impl ControllerChannel {
     /// taken effect; whoever asks must be able to live with asking twice.
     pub(crate) async fn ask(&mut self, version: i16, request: &Request, deadline: MonoTime) -> Option<Response> {
         let env = self.node.env.clone();
+        let mut leader = self.node.leader.clone();
         env.until(deadline, async {
             loop {
+                leader.borrow_and_update();
                 if let Some(response) = self.attempt(version, request, deadline).await {
                     self.backoff.reset();
                     return response;
                 }
                 self.channel = None;
-                self.backoff.pause(&*env).await;
+                // News of a leader end the pause; a quorum that has ended has no more of them.
+                if let First::Left(Err(_)) = race(leader.changed(), self.backoff.pause(&*env)).await {
+                    self.backoff.pause(&*env).await;
+                }
             }
         })
         .await

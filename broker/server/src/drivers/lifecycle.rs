@@ -85,12 +85,11 @@ pub(crate) async fn run(node: Arc<Node>, standing: Standing, mut shutdown: onesh
                 stopping = Some((done, patience));
                 pause = pause.min(Duration::from_millis(50));
             }
-        } else if let Some((done, patience)) = stopping.take() {
-            if node.env.mono() >= patience {
-                let _ = done.send(());
-                return;
-            }
-            stopping = Some((done, patience));
+        } else if let Some((done, _)) = stopping.take() {
+            // Nobody answered for a whole session: this broker is fenced by now, or there is nobody to move its
+            // leaderships.
+            let _ = done.send(());
+            return;
         }
     }
 }

@@ -139,6 +139,7 @@ impl Quorum {
         self.next.push_back(Next::Raft(raft::Input::Wakeup));
         let mut timer = self.node.env.timer(MonoTime::NEVER);
         let mut messages = Vec::with_capacity(GULP);
+        let mut stopping = self.node.stopping.clone();
         loop {
             if let Err(error) = self.work().await {
                 tracing::error!(%error, "the metadata log failed; the node stops");
@@ -149,14 +150,16 @@ impl Quorum {
             let wakeup = [self.raft.wakeup(), self.controller.as_ref().and_then(Controller::wakeup)];
             timer.reset(wakeup.into_iter().flatten().min().unwrap_or(MonoTime::NEVER));
             use crate::net::race::{First, race};
-            match race(self.inbox.recv_many(&mut messages, GULP), &mut timer).await {
-                First::Left(0) => return,
-                First::Left(_) => {
+            let told = race(self.inbox.recv_many(&mut messages, GULP), &mut timer);
+            match race(stopping.wait_for(|stop| *stop), told).await {
+                // A node that has shut down touches its disk no more.
+                First::Left(_) | First::Right(First::Left(0)) => return,
+                First::Right(First::Left(_)) => {
                     for message in messages.drain(..) {
                         self.take(message);
                     }
                 }
-                First::Right(()) => {
+                First::Right(First::Right(())) => {
                     self.next.push_back(Next::Raft(raft::Input::Wakeup));
                     if self.controller.is_some() {
                         self.next.push_back(Next::Controller(controller::Input::Wakeup));

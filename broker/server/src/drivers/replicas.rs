@@ -1090,7 +1090,17 @@ impl Replicas {
 }
 
 /// Waits for a new image, or for the registration that lets one count.
-async fn wait_news(metadata: &mut watch::Receiver<Arc<MetadataImage>>, registered: &mut watch::Receiver<Option<BrokerEpoch>>) {
+async fn wait_news(
+    metadata: &mut watch::Receiver<Arc<MetadataImage>>,
+    registered: &mut watch::Receiver<Option<BrokerEpoch>>,
+) {
     use crate::net::race::race;
-    race(metadata.changed(), registered.changed()).await;
+    race(next_change(metadata), next_change(registered)).await;
+}
+
+/// Waits for a new value; for ever when nobody can send one any more.
+async fn next_change<T>(of: &mut watch::Receiver<T>) {
+    if of.changed().await.is_err() {
+        std::future::pending().await
+    }
 }

@@ -63,11 +63,7 @@ pub struct EpochEntry {
 ///
 /// # Errors
 /// The disk's.
-pub async fn write_epoch_checkpoint(
-    disk: &dyn Disk,
-    path: &Path,
-    entries: &[EpochEntry],
-) -> Result<(), StorageError> {
+pub async fn write_epoch_checkpoint(disk: &dyn Disk, path: &Path, entries: &[EpochEntry]) -> Result<(), StorageError> {
     let mut text = format!("0\n{}\n", entries.len());
     for EpochEntry { epoch, start } in entries {
         let _ = writeln!(text, "{epoch} {start}");
@@ -134,10 +130,7 @@ pub async fn write_partition_metadata(
 ///
 /// # Errors
 /// The disk's; `Corrupt`.
-pub async fn read_partition_metadata(
-    disk: &dyn Disk,
-    path: &Path,
-) -> Result<Option<PartitionMetadata>, StorageError> {
+pub async fn read_partition_metadata(disk: &dyn Disk, path: &Path) -> Result<Option<PartitionMetadata>, StorageError> {
     let Some(text) = read_text(disk, path).await? else { return Ok(None) };
     let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
     match (field("version"), field("topic_id").and_then(|id| Uuid::parse(id.trim_end()))) {
@@ -178,7 +171,10 @@ pub async fn read_meta_properties(disk: &dyn Disk, path: &Path) -> Result<Option
     let Some(text) = read_text(disk, path).await? else { return Ok(None) };
     let property = |key: &str| {
         let pairs = text.lines().map(str::trim).filter(|line| !line.starts_with(['#', '!']));
-        pairs.filter_map(|line| line.split_once('=')).find(|(name, _)| name.trim() == key).map(|(_, value)| value.trim())
+        pairs
+            .filter_map(|line| line.split_once('='))
+            .find(|(name, _)| name.trim() == key)
+            .map(|(_, value)| value.trim())
     };
     if property("version") != Some("1") {
         return Err(StorageError::corrupt(path, "not of version 1"));
@@ -239,7 +235,9 @@ pub async fn write_clean_shutdown(disk: &dyn Disk, path: &Path, mark: CleanShutd
 /// The disk's.
 pub async fn read_clean_shutdown(disk: &dyn Disk, path: &Path) -> Result<Option<CleanShutdown>, StorageError> {
     match read_text(disk, path).await {
-        Ok(text) => Ok(text.and_then(|text| serde_json::from_str(&text).ok()).filter(|mark: &CleanShutdown| mark.version == 0)),
+        Ok(text) => {
+            Ok(text.and_then(|text| serde_json::from_str(&text).ok()).filter(|mark: &CleanShutdown| mark.version == 0))
+        }
         Err(StorageError::Corrupt { .. }) => Ok(None),
         Err(error) => Err(error),
     }

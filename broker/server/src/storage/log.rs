@@ -116,7 +116,7 @@ pub struct Log {
     dir: PathBuf,
     config: LogConfig,
     /// By base offset; never empty. The last one is active.
-    segments: Vec<Segment>,
+    pub(super) segments: Vec<Segment>,
     /// First offset that readers may ask for.
     log_start: Offset,
     /// Log end offset, exclusive: where the last batch ends, or the active segment begins. Readers get nothing that

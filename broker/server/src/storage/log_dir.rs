@@ -194,12 +194,7 @@ impl LogDir {
         }
     }
 
-    async fn set_aside(
-        &self,
-        partition: &TopicPartition,
-        unique: u128,
-        suffix: &str,
-    ) -> Result<PathBuf, StorageError> {
+    async fn set_aside(&self, partition: &TopicPartition, unique: u128, suffix: &str) -> Result<PathBuf, StorageError> {
         let disk = self.env.disk();
         let from = self.partition_path(partition);
         // Topic names are ASCII, so a cut lies between characters; if one is not, it is not cut.

@@ -121,7 +121,7 @@ pub(super) fn decode(mut bytes: &[u8]) -> Result<Vec<ProducerSnapshotEntry>, &'s
         return Err("CRC-32C does not match");
     }
     let count = usize::try_from(bytes.get_i32()).map_err(|_| "negative count")?;
-    if bytes.len() % ENTRY != 0 || count != bytes.len() / ENTRY {
+    if !bytes.len().is_multiple_of(ENTRY) || count != bytes.len() / ENTRY {
         return Err("length does not match the count");
     }
     let offset = |offset: i64| (offset >= 0).then_some(Offset(offset));

@@ -51,8 +51,11 @@ pub(super) async fn load(
         let next = bases.get(number + 1).copied();
         let segment = Segment::open(env.disk(), dir, base, OpenMode::Write, env.wall()).await?;
         let synced = opening.clean_shutdown || next.is_some_and(|next| next <= opening.recovery_point);
+        // A flush that got beyond the segment's end came after the roll, and synced the last index entries with it. One
+        // that got just there may have come before.
+        let sealed = opening.clean_shutdown || next.is_some_and(|next| next < opening.recovery_point);
         let continues = synced || loader.end.is_none_or(|end| end == base);
-        if !continues || !loader.load(segment, next, synced).await? {
+        if !continues || !loader.load(segment, next, Vouched { synced, sealed }).await? {
             let from = if continues { number + 1 } else { number };
             loader.loaded.truncated_bytes += remove_from(env, dir, &bases[from..]).await?;
             break;
@@ -63,6 +66,15 @@ pub(super) async fn load(
         loader.loaded.segments.push(segment);
     }
     Ok(loader.loaded)
+}
+
+/// What the recovery point, or a clean shutdown, says of a segment.
+#[derive(Clone, Copy)]
+struct Vouched {
+    /// Its batches were synced.
+    synced: bool,
+    /// Its indexes too.
+    sealed: bool,
 }
 
 struct Loader {
@@ -76,15 +88,21 @@ struct Loader {
 
 impl Loader {
     /// Takes the next segment; false if it had to be cut, so that nothing may follow.
-    async fn load(&mut self, mut segment: Segment, next: Option<Offset>, synced: bool) -> Result<bool, StorageError> {
+    async fn load(
+        &mut self,
+        mut segment: Segment,
+        next: Option<Offset>,
+        vouched: Vouched,
+    ) -> Result<bool, StorageError> {
         let sane = segment.indexes_are_sane(next.is_some());
         let mut whole = true;
         // The last segment's end is not in its indexes: headers tell it, if they make sense.
-        let rebuild = !synced || !sane || (next.is_none() && segment.resume(|_, _| {}).await.is_err_and(is_corrupt));
+        let rebuild =
+            !vouched.sealed || !sane || (next.is_none() && segment.resume(|_, _| {}).await.is_err_and(is_corrupt));
         if rebuild {
             self.recover(&mut segment).await?;
             let broken = segment.file_len() - segment.size;
-            if broken > 0 && synced && next.is_some() {
+            if broken > 0 && vouched.synced && next.is_some() {
                 let what = format!("{broken} bytes are broken in a segment that was synced");
                 return Err(StorageError::corrupt(segment.path(), what));
             }
@@ -160,7 +178,7 @@ async fn sweep(env: &SharedEnv, dir: &Path) -> Result<Vec<Offset>, StorageError>
     Ok(bases)
 }
 
-/// Removes segments, the latest first. Says how many bytes of log that took away.
+/// Removes segments, durably, the latest first. Says how many bytes of log that took away.
 async fn remove_from(env: &SharedEnv, dir: &Path, bases: &[Offset]) -> Result<u64, StorageError> {
     let mut bytes = 0;
     for &base in bases.iter().rev() {
@@ -168,6 +186,9 @@ async fn remove_from(env: &SharedEnv, dir: &Path, bases: &[Offset]) -> Result<u6
         bytes += segment.file_len();
         drop(segment);
         remove_files(env.disk(), dir, base).await?;
+    }
+    if !bases.is_empty() {
+        env.disk().sync_dir(dir).await.doing("sync", dir)?;
     }
     Ok(bytes)
 }

@@ -43,11 +43,7 @@ pub(super) struct Indexed {
 
 impl From<&BatchHeader> for Indexed {
     fn from(header: &BatchHeader) -> Self {
-        Indexed {
-            last: header.end_offset() + -1,
-            max_timestamp: header.max_timestamp,
-            size: header.size() as u64,
-        }
+        Indexed { last: header.end_offset() + -1, max_timestamp: header.max_timestamp, size: header.size() as u64 }
     }
 }
 
@@ -273,7 +269,14 @@ impl Segment {
         self.offsets.truncate(|entry| keeps(entry.relative)).await?;
         self.times.truncate(|entry| keeps(entry.relative)).await?;
         self.cut_file(position).await?;
-        self.file.sync_data().await.doing("sync", &self.path)
+        self.sync().await
+    }
+
+    async fn sync(&self) -> Result<(), StorageError> {
+        for (file, path) in self.files() {
+            file.sync_data().await.doing("sync", &path)?;
+        }
+        Ok(())
     }
 
     /// Forgets both indexes and all that is known of the batches; [`Segment::index`] builds it again.
@@ -285,13 +288,16 @@ impl Segment {
         Ok(())
     }
 
-    /// Cuts the file to the batches that were indexed and writes the indexes. Says how many bytes that took away.
+    /// Cuts the file, durably, to the batches that were indexed, and writes the indexes. Says how many bytes that took
+    /// away.
     pub(super) async fn keep_indexed(&mut self) -> Result<u64, StorageError> {
         let beyond = self.file.len().saturating_sub(self.size);
-        if beyond > 0 {
-            self.cut_file(self.size).await?;
-        }
         self.write_indexes().await?;
+        if beyond > 0 {
+            // What was cut must not come back below a recovery point that was capped at the cut.
+            self.cut_file(self.size).await?;
+            self.sync().await?;
+        }
         Ok(beyond)
     }
 

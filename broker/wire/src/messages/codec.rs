@@ -25,7 +25,7 @@ pub struct RequestHeader {
 /// Reads one request from a whole frame, as `listener` takes it.
 ///
 /// # Errors
-/// Everything in [`WireError`] but the unencodable. Only [`WireError::api_versions_fallback`] has an answer.
+/// Everything in [`WireError`] but the unencodable and the trailing bytes. Only [`WireError::api_versions_fallback`] has an answer.
 pub fn decode_request(listener: Listener, frame: Bytes) -> Result<(RequestHeader, Request), WireError> {
     let (api_key, api_version, correlation_id) = peek_header(&frame)?;
     if !api_versions::is_served(listener, api_key) {
@@ -47,7 +47,8 @@ pub fn decode_request(listener: Listener, frame: Bytes) -> Result<(RequestHeader
         .map_err(|error| malformed(&from, api_key, api_version, &error))?;
     let body = Request::decode(api_key, &mut from, api_version)
         .map_err(|error| malformed(&from, api_key, api_version, &error))?;
-    must_be_over(&from, api_key, api_version)?;
+    // Bytes after the body are passed over, as Kafka does: librdkafka 2.16 leaves three when it asks for the metadata
+    // of all topics.
     Ok((
         RequestHeader {
             api_key,

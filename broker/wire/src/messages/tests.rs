@@ -364,9 +364,21 @@ fn each_refusal_has_its_reason() {
             "{version}"
         );
     }
-    let mut longer = good.to_vec();
+}
+
+#[test]
+fn bytes_after_a_request_are_passed_over_and_after_a_response_refused() {
+    // As librdkafka 2.16.1 sends it: Metadata version 13 of all topics, with three bytes too many.
+    let frame = b"\0\x03\0\x0d\0\0\0\x03\0\x07rdkafka\0\0\0\0\0\x01\0\0";
+    let (header, request) = decode_request(Listener::Broker, Bytes::from_static(frame)).unwrap();
+    assert_eq!((header.api_version, header.correlation_id), (13, 3));
+    let Request::Metadata(body) = request else { panic!("{request:?}") };
+    assert_eq!(body.topics, None);
+
+    let response = Response::Metadata(crate::messages::MetadataResponse::default());
+    let mut longer = encode_response(12, 1, &response).unwrap().slice(4..).to_vec();
     longer.extend([0, 0]);
-    let error = refused(Listener::Broker, &longer);
+    let error = decode_response(ApiKey::Metadata, 12, Bytes::from(longer)).unwrap_err();
     assert_eq!(
         error,
         WireError::TrailingBytes {

@@ -59,9 +59,7 @@ impl RecordBatchBuilder {
         key: &[u8],
         value: &[u8],
     ) -> Result<RecordBatch, BatchError> {
-        let mut builder = RecordBatchBuilder::new(Compression::None)
-            .at(base, epoch)
-            .control_batch();
+        let mut builder = RecordBatchBuilder::new(Compression::None).at(base, epoch).control_batch();
         if let Some(stamp) = producer {
             builder = builder.producer(stamp).transactional();
         }
@@ -115,10 +113,7 @@ impl RecordBatchBuilder {
         value: Option<&[u8]>,
         headers: &[RecordHeader],
     ) -> Result<(), BatchError> {
-        let delta = self
-            .last_offset_delta
-            .checked_add(1)
-            .ok_or(BatchError::TooLarge { limit: MAX_BATCH })?;
+        let delta = self.last_offset_delta.checked_add(1).ok_or(BatchError::TooLarge { limit: MAX_BATCH })?;
         self.push_at(delta, timestamp, key, value, headers)
     }
 
@@ -189,10 +184,8 @@ impl RecordBatchBuilder {
     /// How many bytes a record would add, at most, before compression.
     #[must_use]
     pub fn record_size_bound(key: Option<&[u8]>, value: Option<&[u8]>, headers: &[RecordHeader]) -> usize {
-        let fields: usize = headers
-            .iter()
-            .map(|header| header.key.len() + header.value.as_ref().map_or(0, |v| v.len()))
-            .sum();
+        let fields: usize =
+            headers.iter().map(|header| header.key.len() + header.value.as_ref().map_or(0, |v| v.len())).sum();
         key.map_or(0, <[u8]>::len)
             + value.map_or(0, <[u8]>::len)
             + fields
@@ -230,10 +223,7 @@ impl RecordBatchBuilder {
         header.write(head);
         header.crc = crc_fast::crc32_iscsi(&self.buffer[ATTRIBUTES_AT..]);
         header.write(self.buffer.first_chunk_mut().expect("the header's place"));
-        Ok(RecordBatch {
-            header,
-            bytes: self.buffer.freeze(),
-        })
+        Ok(RecordBatch { header, bytes: self.buffer.freeze() })
     }
 
     fn body_len(

@@ -30,13 +30,8 @@ const LZ4_LEVEL: u32 = 0;
 
 impl Compression {
     /// Every codec, in the order of their ids.
-    pub const ALL: [Compression; 5] = [
-        Compression::None,
-        Compression::Gzip,
-        Compression::Snappy,
-        Compression::Lz4,
-        Compression::Zstd,
-    ];
+    pub const ALL: [Compression; 5] =
+        [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
 
     /// The number in a batch's attributes.
     #[must_use]
@@ -70,9 +65,7 @@ impl Compression {
 
     /// Appends the compressed form of `records` to `into`.
     pub(super) fn compress(self, records: &[u8], into: &mut BytesMut) -> Result<(), BatchError> {
-        let failed = |_| BatchError::TooLarge {
-            limit: i32::MAX as usize,
-        };
+        let failed = |_| BatchError::TooLarge { limit: i32::MAX as usize };
         match self {
             Compression::None => into.put_slice(records),
             Compression::Gzip => {
@@ -108,10 +101,9 @@ impl Compression {
             Compression::Lz4 => read_bounded(lz4::Decoder::new(compressed).map_err(failed)?, max_bytes),
             // The window may be as large as any of zstd's levels makes it (128 MiB of address space), whatever the
             // bound: a frame's window says nothing about its content.
-            Compression::Zstd => read_bounded(
-                zstd::stream::read::Decoder::with_buffer(compressed).map_err(failed)?,
-                max_bytes,
-            ),
+            Compression::Zstd => {
+                read_bounded(zstd::stream::read::Decoder::with_buffer(compressed).map_err(failed)?, max_bytes)
+            }
         }
     }
 }
@@ -119,10 +111,7 @@ impl Compression {
 fn read_bounded(reader: impl Read, max_bytes: usize) -> Result<Bytes, BatchError> {
     let mut out = Vec::new();
     let limit = u64::try_from(max_bytes).unwrap_or(u64::MAX).saturating_add(1);
-    reader
-        .take(limit)
-        .read_to_end(&mut out)
-        .map_err(|_| BatchError::Decompression)?;
+    reader.take(limit).read_to_end(&mut out).map_err(|_| BatchError::Decompression)?;
     if out.len() > max_bytes {
         return Err(BatchError::TooLarge { limit: max_bytes });
     }
@@ -133,9 +122,7 @@ fn compress_snappy(records: &[u8], into: &mut BytesMut) -> Result<(), BatchError
     into.put_slice(&SNAPPY_JAVA);
     let mut encoder = snap::raw::Encoder::new();
     for block in records.chunks(SNAPPY_BLOCK) {
-        let compressed = encoder.compress_vec(block).map_err(|_| BatchError::TooLarge {
-            limit: i32::MAX as usize,
-        })?;
+        let compressed = encoder.compress_vec(block).map_err(|_| BatchError::TooLarge { limit: i32::MAX as usize })?;
         into.put_u32(compressed.len() as u32);
         into.put_slice(&compressed);
     }
@@ -175,9 +162,8 @@ fn unpack_snappy(block: &[u8], max_bytes: usize, out: &mut Vec<u8>) -> Result<()
         return Err(BatchError::Decompression);
     }
     out.resize(start + len, 0);
-    let written = snap::raw::Decoder::new()
-        .decompress(block, &mut out[start..])
-        .map_err(|_| BatchError::Decompression)?;
+    let written =
+        snap::raw::Decoder::new().decompress(block, &mut out[start..]).map_err(|_| BatchError::Decompression)?;
     out.truncate(start + written);
     Ok(())
 }

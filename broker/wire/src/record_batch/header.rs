@@ -68,19 +68,13 @@ impl BatchHeader {
         // Magic comes first, where it can be seen: the formats before v2 have shorter headers.
         match bytes.get(PATCHABLE) {
             None => {
-                return Err(BatchError::Truncated {
-                    need: HEADER_LEN,
-                    have: bytes.len(),
-                });
+                return Err(BatchError::Truncated { need: HEADER_LEN, have: bytes.len() });
             }
             Some(2) => {}
             Some(magic) => return Err(BatchError::UnsupportedMagic(magic.cast_signed())),
         }
         let Some(head) = bytes.first_chunk::<HEADER_LEN>() else {
-            return Err(BatchError::Truncated {
-                need: HEADER_LEN,
-                have: bytes.len(),
-            });
+            return Err(BatchError::Truncated { need: HEADER_LEN, have: bytes.len() });
         };
         let header = BatchHeader {
             base_offset: i64::from_be_bytes(at(head, 0)),
@@ -114,10 +108,7 @@ impl BatchHeader {
 
     fn check(&self) -> Result<(), BatchError> {
         size_of(self.batch_length)?;
-        let last = self
-            .base_offset
-            .checked_add(i64::from(self.last_offset_delta))
-            .and_then(|last| last.checked_add(1));
+        let last = self.base_offset.checked_add(i64::from(self.last_offset_delta)).and_then(|last| last.checked_add(1));
         if self.base_offset < 0 || self.last_offset_delta < 0 || last.is_none() {
             return Err(BatchError::BadOffsets {
                 base_offset: self.base_offset,
@@ -131,10 +122,7 @@ impl BatchHeader {
     }
 
     pub(super) fn bad_count(&self) -> BatchError {
-        BatchError::BadCount {
-            record_count: self.record_count,
-            last_offset_delta: self.last_offset_delta,
-        }
+        BatchError::BadCount { record_count: self.record_count, last_offset_delta: self.last_offset_delta }
     }
 
     /// Writes the header, magic included, to the front of `into`.
@@ -184,11 +172,7 @@ impl BatchHeader {
     /// Who set the timestamps.
     #[must_use]
     pub fn timestamp_type(&self) -> TimestampType {
-        if self.attributes & LOG_APPEND_TIME == 0 {
-            TimestampType::CreateTime
-        } else {
-            TimestampType::LogAppendTime
-        }
+        if self.attributes & LOG_APPEND_TIME == 0 { TimestampType::CreateTime } else { TimestampType::LogAppendTime }
     }
 
     /// The batch belongs to a transaction.

@@ -49,20 +49,14 @@ impl RecordBatch {
         let header = BatchHeader::parse(&bytes)?;
         match header.size() {
             need if need > bytes.len() => {
-                return Err(BatchError::Truncated {
-                    need,
-                    have: bytes.len(),
-                });
+                return Err(BatchError::Truncated { need, have: bytes.len() });
             }
             size if size < bytes.len() => return Err(BatchError::Leftover(bytes.len() - size)),
             _ => {}
         }
         let computed = crc_fast::crc32_iscsi(&bytes[ATTRIBUTES_AT..]);
         if computed != header.crc {
-            return Err(BatchError::CrcMismatch {
-                stored: header.crc,
-                computed,
-            });
+            return Err(BatchError::CrcMismatch { stored: header.crc, computed });
         }
         if header.compression()? == Compression::None {
             records::walk(&header, &bytes[HEADER_LEN..])?;
@@ -166,10 +160,7 @@ impl RecordBatch {
         (header.base_offset, header.leader_epoch) = (base.0, epoch.0);
         let mut owned = own(self.bytes);
         patch(&mut owned, base, epoch);
-        RecordBatch {
-            header,
-            bytes: owned.freeze(),
-        }
+        RecordBatch { header, bytes: owned.freeze() }
     }
 
     /// The batch with `LogAppendTime` and the leader's time (milliseconds) as every record's timestamp. Changes the
@@ -184,10 +175,7 @@ impl RecordBatch {
         owned[MAX_TIMESTAMP_AT..MAX_TIMESTAMP_AT + 8].copy_from_slice(&now.to_be_bytes());
         header.crc = crc_fast::crc32_iscsi(&owned[ATTRIBUTES_AT..]);
         owned[CRC_AT..ATTRIBUTES_AT].copy_from_slice(&header.crc.to_be_bytes());
-        RecordBatch {
-            header,
-            bytes: owned.freeze(),
-        }
+        RecordBatch { header, bytes: owned.freeze() }
     }
 
     /// The records, in order, decompressed to at most `max_bytes`. Keys and values share the batch's (or the
@@ -253,9 +241,7 @@ fn split(mut bytes: Bytes, partial_tail: bool) -> Result<Vec<RecordBatch>, Batch
 }
 
 fn own(bytes: Bytes) -> BytesMut {
-    bytes
-        .try_into_mut()
-        .unwrap_or_else(|shared| BytesMut::from(&shared[..]))
+    bytes.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]))
 }
 
 fn patch(head: &mut [u8], base: Offset, epoch: LeaderEpoch) {

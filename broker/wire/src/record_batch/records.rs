@@ -41,38 +41,23 @@ pub struct Records {
 
 impl Records {
     pub(super) fn new(header: BatchHeader, body: Bytes) -> Self {
-        Records {
-            header,
-            body,
-            position: 0,
-            left: header.record_count,
-            last_delta: -1,
-        }
+        Records { header, body, position: 0, left: header.record_count, last_delta: -1 }
     }
 
     fn read(&mut self) -> Result<Record, BatchError> {
-        let mut reader = Reader {
-            bytes: &self.body,
-            position: self.position,
-        };
+        let mut reader = Reader { bytes: &self.body, position: self.position };
         let raw = read_record(&mut reader)?;
         check_delta(&self.header, raw.offset_delta, self.last_delta)?;
         let after = reader.position;
         if self.left == 1 && after != self.body.len() {
             return Err(BatchError::Leftover(self.body.len() - after));
         }
-        let mut fields = Reader {
-            bytes: &self.body[..raw.headers.end],
-            position: raw.headers.start,
-        };
+        let mut fields = Reader { bytes: &self.body[..raw.headers.end], position: raw.headers.start };
         // Two bytes is the least that a header takes.
         let mut headers = Vec::with_capacity(raw.header_count.min(raw.headers.len() / 2));
         for _ in 0..raw.header_count {
             let (key, value) = read_header(&mut fields)?;
-            headers.push(RecordHeader {
-                key: self.body.slice(key),
-                value: value.map(|range| self.body.slice(range)),
-            });
+            headers.push(RecordHeader { key: self.body.slice(key), value: value.map(|range| self.body.slice(range)) });
         }
         self.last_delta = raw.offset_delta;
         self.position = after;
@@ -105,10 +90,7 @@ impl Iterator for Records {
 
 /// Checks that `body` is exactly the records that `header` speaks of.
 pub(super) fn walk(header: &BatchHeader, body: &[u8]) -> Result<(), BatchError> {
-    let mut reader = Reader {
-        bytes: body,
-        position: 0,
-    };
+    let mut reader = Reader { bytes: body, position: 0 };
     let mut last_delta = -1;
     for _ in 0..header.record_count {
         if reader.position == body.len() {
@@ -126,11 +108,7 @@ pub(super) fn walk(header: &BatchHeader, body: &[u8]) -> Result<(), BatchError> 
 
 fn check_delta(header: &BatchHeader, delta: i32, before: i32) -> Result<(), BatchError> {
     if delta <= before || delta > header.last_offset_delta {
-        return Err(BatchError::BadOffsetDelta {
-            delta,
-            before,
-            last_offset_delta: header.last_offset_delta,
-        });
+        return Err(BatchError::BadOffsetDelta { delta, before, last_offset_delta: header.last_offset_delta });
     }
     Ok(())
 }
@@ -146,14 +124,9 @@ struct RawRecord {
 }
 
 fn read_record(reader: &mut Reader<'_>) -> Result<RawRecord, BatchError> {
-    let len = reader
-        .length("record length")?
-        .ok_or(BatchError::MalformedRecord("negative record length"))?;
+    let len = reader.length("record length")?.ok_or(BatchError::MalformedRecord("negative record length"))?;
     let end = reader.position + len;
-    let mut record = Reader {
-        bytes: &reader.bytes[..end],
-        position: reader.position,
-    };
+    let mut record = Reader { bytes: &reader.bytes[..end], position: reader.position };
     record.skip(1, "attributes")?;
     let timestamp_delta = record.varint()?;
     let offset_delta =
@@ -169,22 +142,13 @@ fn read_record(reader: &mut Reader<'_>) -> Result<RawRecord, BatchError> {
         return Err(BatchError::MalformedRecord("length beyond its fields"));
     }
     reader.position = end;
-    Ok(RawRecord {
-        timestamp_delta,
-        offset_delta,
-        key,
-        value,
-        header_count,
-        headers: from..end,
-    })
+    Ok(RawRecord { timestamp_delta, offset_delta, key, value, header_count, headers: from..end })
 }
 
 type HeaderRanges = (Range<usize>, Option<Range<usize>>);
 
 fn read_header(record: &mut Reader<'_>) -> Result<HeaderRanges, BatchError> {
-    let key = record
-        .nullable("header key")?
-        .ok_or(BatchError::MalformedRecord("null header key"))?;
+    let key = record.nullable("header key")?.ok_or(BatchError::MalformedRecord("null header key"))?;
     Ok((key, record.nullable("header value")?))
 }
 
@@ -198,10 +162,7 @@ impl Reader<'_> {
     fn varint(&mut self) -> Result<i64, BatchError> {
         let mut raw = 0u64;
         for shift in (0..64).step_by(7) {
-            let byte = *self
-                .bytes
-                .get(self.position)
-                .ok_or(BatchError::MalformedRecord("cut short in a varint"))?;
+            let byte = *self.bytes.get(self.position).ok_or(BatchError::MalformedRecord("cut short in a varint"))?;
             self.position += 1;
             let bits = u64::from(byte & 0x7f);
             if shift == 63 && bits > 1 {

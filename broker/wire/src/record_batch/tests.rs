@@ -10,9 +10,7 @@ fn build(codec: Compression, records: &[Input]) -> RecordBatch {
     let mut builder = RecordBatchBuilder::new(codec);
     for (timestamp, key, value, headers) in records {
         let before = builder.uncompressed_size();
-        builder
-            .push(*timestamp, key.as_deref(), value.as_deref(), headers)
-            .unwrap();
+        builder.push(*timestamp, key.as_deref(), value.as_deref(), headers).unwrap();
         let bound = RecordBatchBuilder::record_size_bound(key.as_deref(), value.as_deref(), headers);
         assert!(builder.uncompressed_size() - before <= bound);
     }
@@ -27,12 +25,7 @@ fn three(codec: Compression) -> RecordBatch {
     build(
         codec,
         &[
-            (
-                1000,
-                Some(b"k".to_vec()),
-                Some(b"first".repeat(40)),
-                vec![twice(Some(b"a")), twice(None)],
-            ),
+            (1000, Some(b"k".to_vec()), Some(b"first".repeat(40)), vec![twice(Some(b"a")), twice(None)]),
             (999, None, Some(Vec::new()), vec![]),
             (1007, Some(Vec::new()), None, vec![]),
         ],
@@ -98,16 +91,11 @@ fn the_bytes_are_those_of_another_implementation() {
         let decoded = RecordBatchDecoder::decode(&mut ours.bytes().clone()).unwrap();
         assert_eq!(decoded.records.len(), 3);
         let mut encoded = BytesMut::new();
-        let options = RecordEncodeOptions {
-            version: 2,
-            compression: theirs,
-        };
+        let options = RecordEncodeOptions { version: 2, compression: theirs };
         RecordBatchEncoder::encode(&mut encoded, decoded.records.iter(), &options).unwrap();
         let encoded = RecordBatch::parse(encoded.freeze()).unwrap();
-        let (a, b): (Vec<_>, Vec<_>) = (
-            ours.records(BOUND).unwrap().collect(),
-            encoded.records(BOUND).unwrap().collect(),
-        );
+        let (a, b): (Vec<_>, Vec<_>) =
+            (ours.records(BOUND).unwrap().collect(), encoded.records(BOUND).unwrap().collect());
         assert_eq!(a, b, "{codec:?}");
         if codec == Compression::None {
             assert_eq!(&ours.bytes()[HEADER_LEN..], &encoded.bytes()[HEADER_LEN..]);
@@ -126,19 +114,12 @@ fn offset_and_epoch_are_patched_outside_the_crc_and_the_body_is_not_copied() {
     assert_eq!(whole.summary().base_offset, Offset(0x0102_0304_0506));
     assert_eq!(whole.summary().leader_epoch, Some(LeaderEpoch(7)));
     assert_eq!(whole.summary().crc, batch.summary().crc);
-    assert_eq!(
-        whole,
-        batch.clone().with_offset(Offset(0x0102_0304_0506), LeaderEpoch(7))
-    );
+    assert_eq!(whole, batch.clone().with_offset(Offset(0x0102_0304_0506), LeaderEpoch(7)));
     drop((held, head, body));
 
     let address = batch.bytes().as_ptr();
     let [head, body] = batch.assign(Offset(5), LeaderEpoch(1));
-    assert_eq!(
-        (head.as_ptr(), body.len()),
-        (address, 0),
-        "nobody else holds it: changed in place"
-    );
+    assert_eq!((head.as_ptr(), body.len()), (address, 0), "nobody else holds it: changed in place");
     assert_eq!(RecordBatch::parse(head).unwrap().header().base(), Offset(5));
 }
 
@@ -150,22 +131,13 @@ fn log_append_time_replaces_every_timestamp_and_keeps_the_crc_right() {
         assert_eq!(again, stamped);
         assert_eq!(again.header().timestamp_type(), TimestampType::LogAppendTime);
         assert_eq!(again.header().max_timestamp, 5555);
-        assert!(
-            again
-                .records(BOUND)
-                .unwrap()
-                .all(|record| record.unwrap().timestamp == 5555)
-        );
+        assert!(again.records(BOUND).unwrap().all(|record| record.unwrap().timestamp == 5555));
     }
 }
 
 #[test]
 fn a_control_batch_names_its_kind() {
-    let stamp = ProducerStamp {
-        id: ProducerId(9),
-        epoch: ProducerEpoch(3),
-        base_sequence: None,
-    };
+    let stamp = ProducerStamp { id: ProducerId(9), epoch: ProducerEpoch(3), base_sequence: None };
     let marker =
         RecordBatchBuilder::control(Offset(4), LeaderEpoch(2), 77, Some(stamp), &[0, 0, 0, 1], &[0, 0]).unwrap();
     let marker = RecordBatch::parse(marker.into_bytes()).unwrap();
@@ -180,11 +152,7 @@ fn a_control_batch_names_its_kind() {
 
 #[test]
 fn a_client_may_not_stamp_a_batch_wrongly() {
-    let stamp = ProducerStamp {
-        id: ProducerId(9),
-        epoch: ProducerEpoch(3),
-        base_sequence: None,
-    };
+    let stamp = ProducerStamp { id: ProducerId(9), epoch: ProducerEpoch(3), base_sequence: None };
     let make = |change: fn(RecordBatchBuilder) -> RecordBatchBuilder| {
         let mut builder = change(RecordBatchBuilder::new(Compression::None));
         builder.push(1, None, Some(b"v"), &[]).unwrap();
@@ -195,14 +163,8 @@ fn a_client_may_not_stamp_a_batch_wrongly() {
     builder.push(1, None, None, &[]).unwrap();
     let code = |batch: RecordBatch| batch.validate_produced().map_err(BatchError::code);
     assert_eq!(code(builder.build().unwrap()), Err(ErrorCode::InvalidRecord));
-    assert_eq!(
-        code(make(RecordBatchBuilder::transactional)),
-        Err(ErrorCode::InvalidRecord)
-    );
-    assert_eq!(
-        code(make(RecordBatchBuilder::control_batch)),
-        Err(ErrorCode::InvalidRecord)
-    );
+    assert_eq!(code(make(RecordBatchBuilder::transactional)), Err(ErrorCode::InvalidRecord));
+    assert_eq!(code(make(RecordBatchBuilder::control_batch)), Err(ErrorCode::InvalidRecord));
     assert_eq!(code(make(|builder| builder)), Ok(()));
 
     let mut holes = RecordBatchBuilder::new(Compression::None);
@@ -220,67 +182,21 @@ fn a_client_may_not_stamp_a_batch_wrongly() {
 #[test]
 fn a_header_that_cannot_be_is_refused() {
     let batch = three(Compression::None);
-    let code = |at: usize, bytes: &[u8]| {
-        RecordBatch::parse(forge(&batch, at, bytes))
-            .map_err(BatchError::code)
-            .err()
-    };
-    assert_eq!(
-        code(0, &(-1i64).to_be_bytes()),
-        Some(ErrorCode::InvalidRecord),
-        "negative base offset"
-    );
-    assert_eq!(
-        code(0, &(i64::MAX - 1).to_be_bytes()),
-        Some(ErrorCode::InvalidRecord),
-        "last offset overflows"
-    );
-    assert_eq!(
-        code(8, &(-1i32).to_be_bytes()),
-        Some(ErrorCode::CorruptMessage),
-        "negative length"
-    );
-    assert_eq!(
-        code(8, &48i32.to_be_bytes()),
-        Some(ErrorCode::CorruptMessage),
-        "shorter than a header"
-    );
-    assert_eq!(
-        code(8, &i32::MAX.to_be_bytes()),
-        Some(ErrorCode::CorruptMessage),
-        "longer than what is here"
-    );
+    let code = |at: usize, bytes: &[u8]| RecordBatch::parse(forge(&batch, at, bytes)).map_err(BatchError::code).err();
+    assert_eq!(code(0, &(-1i64).to_be_bytes()), Some(ErrorCode::InvalidRecord), "negative base offset");
+    assert_eq!(code(0, &(i64::MAX - 1).to_be_bytes()), Some(ErrorCode::InvalidRecord), "last offset overflows");
+    assert_eq!(code(8, &(-1i32).to_be_bytes()), Some(ErrorCode::CorruptMessage), "negative length");
+    assert_eq!(code(8, &48i32.to_be_bytes()), Some(ErrorCode::CorruptMessage), "shorter than a header");
+    assert_eq!(code(8, &i32::MAX.to_be_bytes()), Some(ErrorCode::CorruptMessage), "longer than what is here");
     assert_eq!(code(16, &[1]), Some(ErrorCode::InvalidRecord), "magic 1");
     assert_eq!(code(16, &[3]), Some(ErrorCode::CorruptMessage), "magic 3");
-    assert_eq!(
-        code(21, &5i16.to_be_bytes()),
-        Some(ErrorCode::UnsupportedCompressionType)
-    );
-    assert_eq!(
-        code(23, &(-1i32).to_be_bytes()),
-        Some(ErrorCode::InvalidRecord),
-        "last offset before the first"
-    );
-    assert_eq!(
-        code(23, &1i32.to_be_bytes()),
-        Some(ErrorCode::InvalidRecord),
-        "fewer offsets than records"
-    );
-    assert_eq!(
-        code(57, &(-1i32).to_be_bytes()),
-        Some(ErrorCode::InvalidRecord),
-        "negative count"
-    );
-    assert_eq!(
-        code(57, &2i32.to_be_bytes()),
-        Some(ErrorCode::InvalidRecord),
-        "fewer records than are here"
-    );
+    assert_eq!(code(21, &5i16.to_be_bytes()), Some(ErrorCode::UnsupportedCompressionType));
+    assert_eq!(code(23, &(-1i32).to_be_bytes()), Some(ErrorCode::InvalidRecord), "last offset before the first");
+    assert_eq!(code(23, &1i32.to_be_bytes()), Some(ErrorCode::InvalidRecord), "fewer offsets than records");
+    assert_eq!(code(57, &(-1i32).to_be_bytes()), Some(ErrorCode::InvalidRecord), "negative count");
+    assert_eq!(code(57, &2i32.to_be_bytes()), Some(ErrorCode::InvalidRecord), "fewer records than are here");
     let more = around(&batch.bytes()[HEADER_LEN..], 0, i32::MAX - 1, i32::MAX);
-    assert_eq!(
-        RecordBatch::parse(more).map_err(BatchError::code).err(),
-        Some(ErrorCode::InvalidRecord)
-    );
+    assert_eq!(RecordBatch::parse(more).map_err(BatchError::code).err(), Some(ErrorCode::InvalidRecord));
     assert_eq!(
         RecordBatch::parse(batch.into_bytes().slice(..60)).err(),
         Some(BatchError::Truncated { need: 61, have: 60 })
@@ -311,11 +227,7 @@ fn records_that_do_not_fit_are_refused_compressed_or_not() {
             codec.compress(records, &mut body).unwrap();
             let batch = RecordBatch::parse(around(&body, i16::from(codec.id()), last, count)).unwrap();
             assert_eq!(batch.validate_deep(BOUND), Err(plain), "{codec:?}");
-            assert_eq!(
-                batch.records(BOUND).unwrap().find_map(Result::err),
-                Some(plain),
-                "{codec:?}"
-            );
+            assert_eq!(batch.records(BOUND).unwrap().find_map(Result::err), Some(plain), "{codec:?}");
         }
     }
 }
@@ -327,15 +239,8 @@ fn decompression_stops_at_the_bound() {
         let mut body = BytesMut::new();
         codec.compress(&big.bytes()[HEADER_LEN..], &mut body).unwrap();
         let batch = RecordBatch::parse(around(&body, i16::from(codec.id()), 0, 1)).unwrap();
-        assert_eq!(
-            batch.validate_deep(BOUND),
-            Err(BatchError::TooLarge { limit: BOUND }),
-            "{codec:?}"
-        );
-        assert_eq!(
-            batch.validate_deep(BOUND).unwrap_err().code(),
-            ErrorCode::MessageTooLarge
-        );
+        assert_eq!(batch.validate_deep(BOUND), Err(BatchError::TooLarge { limit: BOUND }), "{codec:?}");
+        assert_eq!(batch.validate_deep(BOUND).unwrap_err().code(), ErrorCode::MessageTooLarge);
         batch.validate_deep(8 << 20).unwrap();
     }
     // A raw snappy block that claims 4 GiB.
@@ -356,10 +261,7 @@ fn bytes_split_into_batches_and_only_a_fetch_may_end_inside_one() {
     }
     let mut wrong = both.to_vec();
     wrong[one.len() - 1] ^= 1;
-    assert_eq!(
-        split_fetched_batches(wrong.into()).unwrap_err().code(),
-        ErrorCode::CorruptMessage
-    );
+    assert_eq!(split_fetched_batches(wrong.into()).unwrap_err().code(), ErrorCode::CorruptMessage);
 }
 
 fn field() -> impl Strategy<Value = Option<Vec<u8>>> {
@@ -367,10 +269,8 @@ fn field() -> impl Strategy<Value = Option<Vec<u8>>> {
 }
 
 fn input() -> impl Strategy<Value = Input> {
-    let header = (prop::collection::vec(any::<u8>(), 0..8), field()).prop_map(|(key, value)| RecordHeader {
-        key: key.into(),
-        value: value.map(Bytes::from),
-    });
+    let header = (prop::collection::vec(any::<u8>(), 0..8), field())
+        .prop_map(|(key, value)| RecordHeader { key: key.into(), value: value.map(Bytes::from) });
     (any::<i64>(), field(), field(), prop::collection::vec(header, 0..3))
 }
 

@@ -224,7 +224,7 @@ fn a_log_directory_tells_what_is_in_it() {
     let found: Vec<_> = contents.partitions.iter().map(|dir| (dir.partition.to_string(), dir.topic_id)).collect();
     let expected = [("a-1.b-0", Some(Uuid(2))), ("half-0", None), ("orders-11", Some(Uuid(1)))];
     assert_eq!(found, expected.map(|(name, id)| (name.to_owned(), id)));
-    assert_eq!(contents.deleted, [deleted.clone()]);
+    assert_eq!(contents.deleted, std::slice::from_ref(&deleted));
     assert_eq!(contents.recovery_points[&orders], Offset(4));
     assert_eq!((contents.high_watermarks[&orders], contents.log_starts[&orders]), (Offset(3), Offset(2)));
     now(dir.finish_delete(&deleted)).unwrap();

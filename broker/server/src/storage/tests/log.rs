@@ -88,7 +88,10 @@ fn a_read_keeps_to_its_limits() {
     for max_bytes in (first..whole.len()).step_by(97) {
         assert_eq!(read_at_most(&log, 0, 60, max_bytes, false), whole[..max_bytes]);
     }
-    assert_eq!(log.read(Offset(61), 1, Offset(61), true).err().map(|error| error.code()), Some(broker_types::ErrorCode::OffsetOutOfRange));
+    assert_eq!(
+        log.read(Offset(61), 1, Offset(61), true).err().map(|error| error.code()),
+        Some(broker_types::ErrorCode::OffsetOutOfRange)
+    );
     assert!(log.advance_log_start(Offset(7)));
     assert!(log.read(Offset(6), 1, Offset(60), true).is_err());
     assert!(log.read(Offset(7), 1, Offset(60), true).is_ok());

@@ -14,7 +14,12 @@ enum Step {
     Flush,
     /// Move the start and delete what lies below.
     Delete(i64),
-    Read { from: i64, up_to: i64, max_bytes: usize, min_one: bool },
+    Read {
+        from: i64,
+        up_to: i64,
+        max_bytes: usize,
+        min_one: bool,
+    },
     CleanRestart,
     Crash,
     /// Each file keeps this part of what it grew by, in thousandths.
@@ -196,16 +201,3 @@ proptest! {
         }
     }
 }
-
-#[test]
-fn tmp_debug() {
-    let mut model = Model::new();
-    let a = |v: Vec<(i32, usize, i64)>| Step::Append(v);
-    for step in [a(vec![(2,1,0),(1,244,0),(1,160,0),(1,312,0)]), a(vec![(1,197,0),(2,1,0),(1,1,0)]), Step::Flush, Step::Delete(556), Step::Truncate(250), a(vec![(3,264,0)]), Step::Crash, Step::CleanRestart] {
-        println!("{step:?}");
-        if matches!(step, Step::CleanRestart) { println!("{:?}", files_of(&model.env)); }
-        model.step(step);
-        println!("{:?} {:?} {:?}", model.log.segments(), model.start, model.end);
-    }
-}
-fn files_of(env: &MemEnv) -> Vec<(String, usize)> { names(env, DIR).into_iter().map(|n| { let l = content(env, &format!("{DIR}/{n}")).len(); (n, l) }).collect() }

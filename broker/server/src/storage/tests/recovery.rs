@@ -201,6 +201,24 @@ fn a_flush_survives_the_power_also_in_segments_that_are_new() {
 }
 
 #[test]
+fn a_roll_just_after_a_flush_does_not_lose_the_largest_timestamp() {
+    let env = MemEnv::new();
+    let (mut log, _) = open(&env, small(), OpenLog::default());
+    append(&mut log, &[batch(0, 1, 0, 1000, 200), batch(1, 1, 0, 1001, 20), batch(2, 1, 0, 2000, 20)]);
+    now(log.flush_now()).unwrap();
+    let synced = log.recovery_point();
+    append(&mut log, &[batch(3, 1, 0, 1500, 900)]);
+    assert_eq!(log.segments().len(), 2, "rolled: the first segment's last time index entry is not synced");
+    now(log.segments.last().unwrap().files()[0].0.sync_data()).unwrap();
+    now(env.disk().sync_dir(Path::new(DIR))).unwrap();
+    drop(log);
+    env.power_loss(|_| 0);
+    let (log, _) = open(&env, small(), crashed(synced.0));
+    let found = now(log.offset_for_timestamp(1800, 1 << 20).run()).unwrap();
+    assert_eq!(found.map(|found| found.offset), Some(Offset(2)));
+}
+
+#[test]
 fn leftovers_are_swept_and_other_files_left_alone() {
     let env = MemEnv::new();
     let (mut log, _) = open(&env, small(), OpenLog::default());

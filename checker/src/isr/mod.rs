@@ -1,0 +1,3 @@
+//! What the controller decides of partitions and brokers.
+
+pub(crate) mod registration;

@@ -1,0 +1,275 @@
+//! Registrations of partitions and brokers, as controllers replay them.
+//!
+//! Each controller tells them in the order of the metadata log. Rules about a step are judged within one controller's
+//! telling; between controllers, one partition epoch must mean one registration.
+
+use crate::context::{Context, seconds};
+use crate::findings::Findings;
+use crate::history::SimTime;
+use crate::registry::{
+    BROKER_EPOCHS, CLEAN_ELECTION, ISR_OF_REPLICAS, ISR_UNFENCED, LEADER_IN_ISR, REGISTRATION_AGREEMENT,
+    REGISTRATION_EPOCHS,
+};
+use crate::replication::replica_set::Place;
+use broker_types::{BrokerEpoch, LeaderEpoch, NodeId, PartitionEpoch, TopicIdPartition};
+use std::collections::BTreeMap;
+
+/// Most registrations remembered, over all partitions.
+const REMEMBERED: usize = 400_000;
+
+/// A fenced broker's partitions may change in records after the one that fences it; all are committed together.
+const FENCING_TAKES_NS: u64 = 100_000_000;
+
+/// One partition's registration.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Registration {
+    pub(crate) leader: Option<NodeId>,
+    pub(crate) leader_epoch: LeaderEpoch,
+    pub(crate) partition_epoch: PartitionEpoch,
+    pub(crate) isr: Box<[NodeId]>,
+    pub(crate) replicas: Box<[NodeId]>,
+    pub(crate) unclean: bool,
+}
+
+impl Registration {
+    fn tell(&self, ctx: &Context) -> String {
+        format!(
+            "partition epoch {}: leader {} in leader epoch {}, ISR {}, replicas {}",
+            self.partition_epoch,
+            self.leader.map_or("none".to_owned(), |leader| ctx.node_name(leader)),
+            self.leader_epoch,
+            ctx.node_names(&self.isr),
+            ctx.node_names(&self.replicas)
+        )
+    }
+}
+
+/// One controller's telling in one incarnation.
+#[derive(Clone, Debug, Default)]
+struct Telling {
+    incarnation: u32,
+    partitions: BTreeMap<TopicIdPartition, Registration>,
+    /// Broker epoch, and whether it is fenced.
+    brokers: BTreeMap<NodeId, (BrokerEpoch, bool)>,
+    /// Brokers fenced whose partitions are still to be looked at.
+    fenced: Vec<(SimTime, NodeId)>,
+}
+
+/// What all controllers told.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Registrations {
+    tellings: BTreeMap<NodeId, Telling>,
+    newest: BTreeMap<TopicIdPartition, PartitionEpoch>,
+    all: BTreeMap<(TopicIdPartition, PartitionEpoch), Registration>,
+}
+
+impl Registrations {
+    fn telling(&mut self, place: Place) -> &mut Telling {
+        let telling = self.tellings.entry(place.node).or_default();
+        if telling.incarnation != place.incarnation {
+            *telling = Telling { incarnation: place.incarnation, ..Telling::default() };
+        }
+        telling
+    }
+
+    /// Takes a registration in; true if no controller told one as new before.
+    pub(crate) fn changed(
+        &mut self,
+        ctx: &Context,
+        out: &mut Findings,
+        place: Place,
+        partition: TopicIdPartition,
+        new: &Registration,
+    ) -> bool {
+        self.agree(ctx, out, place, partition, new);
+        self.settle_fenced(ctx, out, place);
+        let telling = self.telling(place);
+        let old = telling.partitions.insert(partition, new.clone());
+        let step = Step { ctx, at: place.at, partition, old: old.as_ref(), new };
+        step.check(out, &telling.brokers);
+        let newest = self.newest.get(&partition).copied();
+        let is_news = newest.is_none_or(|newest| new.partition_epoch > newest);
+        if is_news {
+            self.newest.insert(partition, new.partition_epoch);
+        }
+        is_news
+    }
+
+    fn agree(&mut self, ctx: &Context, out: &mut Findings, place: Place, partition: TopicIdPartition, new: &Registration) {
+        match self.all.get(&(partition, new.partition_epoch)) {
+            Some(known) => {
+                out.opportunity(REGISTRATION_AGREEMENT, 1);
+                let same = (known.leader, known.leader_epoch, &known.isr, &known.replicas)
+                    == (new.leader, new.leader_epoch, &new.isr, &new.replicas);
+                if !same {
+                    out.find(REGISTRATION_AGREEMENT, ctx, None, Some(place.at), || {
+                        let (name, node) = (ctx.partition_name(partition), ctx.node_name(place.node));
+                        vec![
+                            format!("{name}: {node} replayed {}", new.tell(ctx)),
+                            format!("another controller, or it before, replayed {}", known.tell(ctx)),
+                        ]
+                    });
+                }
+            }
+            None if self.all.len() < REMEMBERED => {
+                self.all.insert((partition, new.partition_epoch), new.clone());
+            }
+            None => out.unknown(REGISTRATION_AGREEMENT),
+        }
+    }
+
+    pub(crate) fn registered(
+        &mut self,
+        ctx: &Context,
+        out: &mut Findings,
+        place: Place,
+        broker: NodeId,
+        epoch: BrokerEpoch,
+    ) {
+        self.settle_fenced(ctx, out, place);
+        let telling = self.telling(place);
+        if let Some((former, _)) = telling.brokers.insert(broker, (epoch, true)) {
+            out.opportunity(BROKER_EPOCHS, 1);
+            if epoch <= former {
+                out.find(BROKER_EPOCHS, ctx, None, Some(place.at), || {
+                    let (name, at) = (ctx.node_name(broker), seconds(place.at));
+                    vec![format!("{name} was registered with broker epoch {epoch} at {at}, after {former}")]
+                });
+            }
+        } else {
+            out.opportunity(BROKER_EPOCHS, 1);
+        }
+        telling.fenced.push((place.at, broker));
+    }
+
+    pub(crate) fn fenced(
+        &mut self,
+        ctx: &Context,
+        out: &mut Findings,
+        place: Place,
+        (broker, epoch): (NodeId, BrokerEpoch),
+        is_fenced: bool,
+    ) {
+        self.settle_fenced(ctx, out, place);
+        let telling = self.telling(place);
+        telling.brokers.insert(broker, (epoch, is_fenced));
+        telling.fenced.retain(|(_, fenced)| *fenced != broker);
+        if is_fenced {
+            telling.fenced.push((place.at, broker));
+        }
+    }
+
+    /// W-R5, the half about leaving: some time after a broker was fenced it is in no ISR but as the last.
+    fn settle_fenced(&mut self, ctx: &Context, out: &mut Findings, place: Place) {
+        let telling = self.telling(place);
+        while let Some((fenced_at, broker)) = telling.fenced.first().copied() {
+            if place.at.0 < fenced_at.0.saturating_add(FENCING_TAKES_NS) {
+                return;
+            }
+            telling.fenced.remove(0);
+            for (partition, known) in &telling.partitions {
+                out.opportunity(ISR_UNFENCED, 1);
+                if known.isr.len() > 1 && known.isr.contains(&broker) {
+                    out.find(ISR_UNFENCED, ctx, None, Some(fenced_at), || {
+                        let (name, node, at) = (ctx.partition_name(*partition), ctx.node_name(broker), seconds(fenced_at));
+                        vec![format!("{name}: {node}, fenced since {at}, is still there: {}", known.tell(ctx))]
+                    });
+                }
+            }
+        }
+    }
+
+    /// Looks at what is still to be looked at.
+    pub(crate) fn finish(&mut self, ctx: &Context, out: &mut Findings) {
+        let controllers: Vec<(NodeId, u32)> = self.tellings.iter().map(|(node, t)| (*node, t.incarnation)).collect();
+        for (node, incarnation) in controllers {
+            // What was fenced in the last moment of the run has had no time.
+            let last = self.tellings[&node].fenced.last().map_or(SimTime(0), |(at, _)| *at);
+            self.settle_fenced(ctx, out, Place { at: last, node, incarnation });
+        }
+    }
+}
+
+/// One step from a registration to the next.
+struct Step<'a> {
+    ctx: &'a Context,
+    at: SimTime,
+    partition: TopicIdPartition,
+    old: Option<&'a Registration>,
+    new: &'a Registration,
+}
+
+impl Step<'_> {
+    fn tell(&self, what: &str) -> Vec<String> {
+        let mut lines = vec![
+            format!("{}: {what}, at {}", self.ctx.partition_name(self.partition), seconds(self.at)),
+            format!("now {}", self.new.tell(self.ctx)),
+        ];
+        lines.extend(self.old.map(|old| format!("before {}", old.tell(self.ctx))));
+        lines
+    }
+
+    fn check(&self, out: &mut Findings, brokers: &BTreeMap<NodeId, (BrokerEpoch, bool)>) {
+        let (ctx, new, at) = (self.ctx, self.new, Some(self.at));
+        if let Some(leader) = new.leader {
+            out.opportunity(LEADER_IN_ISR, 1);
+            if !new.isr.contains(&leader) {
+                let what = || self.tell(&format!("{} leads from outside the ISR", ctx.node_name(leader)));
+                out.find(LEADER_IN_ISR, ctx, None, at, what);
+            }
+        }
+        out.opportunity(ISR_OF_REPLICAS, 1);
+        let stranger = new.isr.iter().find(|member| !new.replicas.contains(member));
+        let repeated = (1..new.isr.len()).find(|place| new.isr[..*place].contains(&new.isr[*place]));
+        let wrong = match (stranger, repeated) {
+            (Some(stranger), _) => Some(format!("{} is in the ISR and no replica", ctx.node_name(*stranger))),
+            (_, Some(place)) => Some(format!("{} is in the ISR twice", ctx.node_name(new.isr[place]))),
+            _ if new.isr.is_empty() && !ctx.elr => Some("the ISR is empty".to_owned()),
+            _ => None,
+        };
+        if let Some(wrong) = wrong {
+            out.find(ISR_OF_REPLICAS, ctx, None, at, || self.tell(&wrong));
+        }
+        let Some(old) = self.old else { return };
+        for joined in new.isr.iter().filter(|member| !old.isr.contains(member)) {
+            out.opportunity(ISR_UNFENCED, 1);
+            if brokers.get(joined).is_some_and(|(_, fenced)| *fenced) {
+                let what = || self.tell(&format!("{} joined the ISR while it was fenced", ctx.node_name(*joined)));
+                out.find(ISR_UNFENCED, ctx, None, at, what);
+            }
+        }
+        self.check_epochs(out, old);
+        self.check_election(out, old);
+    }
+
+    fn check_epochs(&self, out: &mut Findings, old: &Registration) {
+        let (new, at) = (self.new, Some(self.at));
+        out.opportunity(REGISTRATION_EPOCHS, 1);
+        let wrong = match () {
+            () if new.partition_epoch <= old.partition_epoch => "the partition epoch did not rise",
+            () if new.partition_epoch != old.partition_epoch.next() => "the partition epoch rose by more than one",
+            () if new.leader_epoch < old.leader_epoch => "the leader epoch fell",
+            () if new.leader_epoch > old.leader_epoch.next() => "the leader epoch rose by more than one",
+            () if new.leader != old.leader && new.leader_epoch == old.leader_epoch => {
+                "the leader changed within its leader epoch"
+            }
+            () => return,
+        };
+        out.find(REGISTRATION_EPOCHS, self.ctx, None, at, || self.tell(wrong));
+    }
+
+    /// W-R18.
+    fn check_election(&self, out: &mut Findings, old: &Registration) {
+        let (ctx, new) = (self.ctx, self.new);
+        let Some(leader) = new.leader.filter(|_| new.leader != old.leader) else { return };
+        if ctx.elr && old.isr.is_empty() {
+            return;
+        }
+        out.opportunity(CLEAN_ELECTION, 1);
+        if !old.isr.contains(&leader) || new.unclean {
+            let allowed = ctx.rules(self.partition).unclean_election.then_some("unclean-election");
+            let what = || self.tell(&format!("{} was elected from outside the ISR", ctx.node_name(leader)));
+            out.find(CLEAN_ELECTION, ctx, allowed, Some(self.at), what);
+        }
+    }
+}

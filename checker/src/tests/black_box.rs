@@ -1,0 +1,303 @@
+//! Legal histories from the reference cluster pass; each mutation is refused by the check it is made for.
+
+use super::fired;
+use super::reference::{digest, run, steps};
+use crate::context::Context;
+use crate::history::*;
+use crate::registry::{CHECKS, Evidence};
+use super::told;
+use crate::judge;
+use broker_types::Offset;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn a_correct_cluster_is_never_accused(steps in steps(0..120)) {
+        let (history, ctx) = run(&steps);
+        let results = judge(&history, &ctx);
+        prop_assert!(fired(&results).is_empty(), "{}", told(&results));
+        // Nobody watched the brokers: less is known, and nothing more may be held against them.
+        let unwatched = Context { excuses: None, ..ctx };
+        let results = judge(&history, &unwatched);
+        prop_assert!(fired(&results).is_empty(), "unwatched: {}", told(&results));
+    }
+
+    #[test]
+    fn less_knowledge_never_accuses(steps in steps(0..80), which in any::<prop::sample::Index>()) {
+        let (mut history, ctx) = run(&steps);
+        if !history.ops.is_empty() {
+            // What returned ok may as well be told as unknown; its interval may be wider.
+            let op = which.get_mut(&mut history.ops);
+            if let OpKind::Send(send) = &mut op.kind && op.outcome == Outcome::Ok {
+                op.outcome = Outcome::Unknown;
+                send.offset = None;
+            }
+            op.returned = op.returned.map(|at| SimTime(at.0 + 50_000_000));
+        }
+        let results = judge(&history, &ctx);
+        prop_assert!(fired(&results).is_empty(), "{}", told(&results));
+    }
+}
+
+type Mutation = fn(&mut History) -> bool;
+
+fn sends(history: &mut History) -> impl Iterator<Item = (usize, &mut Op)> {
+    history.ops.iter_mut().enumerate().filter(|(_, op)| matches!(op.kind, OpKind::Send(_)))
+}
+
+fn poll(op: &mut Op) -> Option<&mut Poll> {
+    if let OpKind::Poll(poll) = &mut op.kind { Some(poll) } else { None }
+}
+
+fn send(op: &Op) -> Option<&Send> {
+    if let OpKind::Send(send) = &op.kind { Some(send) } else { None }
+}
+
+/// Values that polls returned; `finally`: final reads only, else all others only.
+fn read_values(history: &History, finally: bool) -> BTreeSet<ValueId> {
+    let polls = history.ops.iter().filter_map(|op| if let OpKind::Poll(poll) = &op.kind { Some(poll) } else { None });
+    polls.filter(|poll| poll.is_final == finally).flat_map(|poll| &poll.records).filter_map(|read| read.value).collect()
+}
+
+/// Acknowledged with acks=all by an idempotent producer.
+fn durable(history: &History) -> Vec<Send> {
+    let sends = history.ops.iter().filter(|op| op.outcome == Outcome::Ok).filter_map(send);
+    sends.filter(|send| send.acks == Acks::All && send.idempotent).cloned().collect()
+}
+
+fn drop_from_final_reads(history: &mut History, value: ValueId) -> bool {
+    let mut dropped = false;
+    for poll in history.ops.iter_mut().filter_map(poll).filter(|poll| poll.is_final) {
+        let before = poll.records.len();
+        poll.records.retain(|read| read.value != Some(value));
+        dropped |= poll.records.len() < before;
+    }
+    dropped
+}
+
+/// Exchanges what lies at two offsets of one partition, in everybody's eyes.
+fn exchange(history: &mut History, left: &Send, right: &Send) -> bool {
+    let other = |value: ValueId| match value {
+        value if value == left.value => Some((right.value, left.offset)),
+        value if value == right.value => Some((left.value, right.offset)),
+        _ => None,
+    };
+    for op in &mut history.ops {
+        match &mut op.kind {
+            OpKind::Send(send) if send.value == left.value => send.offset = right.offset,
+            OpKind::Send(send) if send.value == right.value => send.offset = left.offset,
+            OpKind::Poll(poll) => {
+                for read in &mut poll.records {
+                    if let Some((value, _)) = read.value.and_then(other) {
+                        (read.value, read.digest) = (Some(value), digest(value));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    true
+}
+
+const MUTATIONS: &[(&str, &str, Mutation)] = &[
+    ("lost-write", "the final reads pass over an acknowledged record", |history| {
+        let seen = read_values(history, false);
+        let Some(send) = durable(history).into_iter().find(|send| !seen.contains(&send.value)) else { return false };
+        drop_from_final_reads(history, send.value)
+    }),
+    ("unseen", "the log ends before the last acknowledged record", |history| {
+        let durable = durable(history);
+        let mut polls: Vec<&mut Poll> = history.ops.iter_mut().filter_map(poll).filter(|poll| poll.is_final).collect();
+        for poll in polls.iter_mut().rev() {
+            let Some(last) = poll.records.last() else { continue };
+            if durable.iter().any(|send| Some(send.value) == last.value) {
+                poll.next_position = last.offset;
+                poll.records.pop();
+                return true;
+            }
+        }
+        false
+    }),
+    ("dirty-read", "a record without a known outcome was read, and is gone at the end", |history| {
+        let unknown: BTreeSet<ValueId> =
+            history.ops.iter().filter(|op| op.outcome == Outcome::Unknown).filter_map(send).map(|send| send.value).collect();
+        let Some(value) = read_values(history, false).intersection(&unknown).next().copied() else { return false };
+        drop_from_final_reads(history, value)
+    }),
+    ("inconsistent-offset", "one reader sees another record at an offset", |history| {
+        let durable = durable(history);
+        let partition = durable[0].partition;
+        let mut reads = history.ops.iter_mut().filter_map(poll).filter(|poll| !poll.is_final && poll.partition == partition);
+        let Some(read) = reads.find_map(|poll| poll.records.first_mut()) else { return false };
+        let Some(other) = durable.iter().find(|s| s.partition == partition && Some(s.value) != read.value) else { return false };
+        (read.value, read.digest) = (Some(other.value), digest(other.value));
+        true
+    }),
+    ("failed-write-read", "a record that was read had been refused", |history| {
+        let read = read_values(history, true);
+        let Some((_, op)) = sends(history).find(|(_, op)| send(op).is_some_and(|send| read.contains(&send.value))) else {
+            return false;
+        };
+        op.outcome = Outcome::Fail;
+        if let OpKind::Send(send) = &mut op.kind {
+            send.offset = None;
+        }
+        true
+    }),
+    ("duplicate", "an idempotent producer's record is there again at the end", |history| {
+        let send = durable(history).remove(0);
+        let polls = history.ops.iter_mut().filter_map(poll).filter(|poll| poll.is_final && poll.partition == send.partition);
+        let Some(last) = polls.last() else { return false };
+        let read = Read { offset: last.next_position, value: Some(send.value), digest: send.digest, leader_epoch: None };
+        last.records.push(read);
+        last.next_position += 1;
+        last.high_watermark = Some(last.next_position);
+        last.last_stable = Some(last.next_position);
+        true
+    }),
+    ("contiguity", "a poll leaves out a record in its middle", |history| {
+        let mut polls = history.ops.iter_mut().filter_map(poll);
+        let Some(poll) = polls.find(|poll| !poll.is_final && poll.records.len() > 2) else { return false };
+        poll.records.remove(1);
+        true
+    }),
+    ("poll-skip", "a consumer goes on one record too far", |history| {
+        let polls = history.ops.iter_mut().filter_map(poll);
+        let mut polls = polls.filter(|poll| !poll.is_final && !poll.after_seek && poll.records.len() > 1);
+        let Some(poll) = polls.next() else { return false };
+        poll.records.remove(0);
+        poll.position += 1;
+        true
+    }),
+    ("nonmonotonic-poll", "a consumer gets its last record again", |history| {
+        let polls = history.ops.iter_mut().filter_map(poll);
+        let mut polls = polls.filter(|poll| poll.is_final && !poll.after_seek && !poll.records.is_empty());
+        let Some(poll) = polls.next() else { return false };
+        poll.position = Offset(poll.position.0 - 1);
+        true
+    }),
+    ("nonmonotonic-send", "two records of one producer change places", |history| {
+        let sends: Vec<(SessionId, Send)> = history
+            .ops
+            .iter()
+            .filter(|op| op.outcome == Outcome::Ok)
+            .filter_map(|op| Some((op.session, send(op)?.clone())))
+            .filter(|(_, send)| send.idempotent)
+            .collect();
+        let pair = sends.iter().enumerate().find_map(|(at, (session, first))| {
+            let mut later = sends[at + 1..].iter();
+            later.find(|(other, second)| other == session && second.partition == first.partition).map(|later| (first, &later.1))
+        });
+        let Some((first, second)) = pair else { return false };
+        exchange(history, &first.clone(), &second.clone())
+    }),
+    ("garbage-read", "a poll returns bytes that nobody sent", |history| {
+        let mut reads = history.ops.iter_mut().filter_map(poll).flat_map(|poll| &mut poll.records);
+        let Some(read) = reads.next() else { return false };
+        read.value = None;
+        true
+    }),
+    ("future-read", "a record is read before it is sent", |history| {
+        let read = read_values(history, false);
+        let late = history.ops.iter().map(|op| op.invoked).max().unwrap_or_default();
+        let Some((_, op)) = sends(history).find(|(_, op)| send(op).is_some_and(|send| read.contains(&send.value))) else {
+            return false;
+        };
+        (op.invoked, op.returned) = (SimTime(late.0 + 1), Some(SimTime(late.0 + 2)));
+        true
+    }),
+    ("record-integrity", "a record is read with another digest", |history| {
+        let mut reads = history.ops.iter_mut().filter_map(poll).flat_map(|poll| &mut poll.records);
+        let Some(read) = reads.next() else { return false };
+        read.digest ^= 1;
+        true
+    }),
+    ("isolation-bound", "a poll returns a record at its high watermark", |history| {
+        let mut polls = history.ops.iter_mut().filter_map(poll).filter(|poll| !poll.records.is_empty());
+        let Some(poll) = polls.next() else { return false };
+        poll.high_watermark = poll.records.last().map(|read| read.offset);
+        poll.last_stable = poll.high_watermark;
+        true
+    }),
+    ("stale-poll", "a poll is told an end of the log from long ago", |history| {
+        let durable = durable(history);
+        let mut polls = history.ops.iter_mut().filter_map(poll).filter(|poll| poll.is_final && poll.after_seek);
+        let Some(poll) = polls.find(|poll| durable.iter().any(|send| send.partition == poll.partition)) else { return false };
+        (poll.high_watermark, poll.last_stable) = (Some(Offset(0)), Some(Offset(0)));
+        true
+    }),
+    ("l1-append-order", "a record lies before one that was acknowledged before it was sent", |history| {
+        let ops: Vec<(SimTime, SimTime, SessionId, Send)> = history
+            .ops
+            .iter()
+            .filter(|op| op.outcome == Outcome::Ok)
+            .filter_map(|op| Some((op.invoked, op.returned?, op.session, send(op)?.clone())))
+            .filter(|(.., send)| send.acks == Acks::All && send.idempotent)
+            .collect();
+        let pair = ops.iter().enumerate().find_map(|(at, (_, returned, session, first))| {
+            let mut later = ops[at + 1..].iter();
+            later.find(|(invoked, _, other, second)| invoked > returned && other != session && second.partition == first.partition)
+                .map(|later| (first, &later.3))
+        });
+        let Some((first, second)) = pair else { return false };
+        exchange(history, &first.clone(), &second.clone())
+    }),
+    ("unresolved-op", "an operation never returns", |history| {
+        let Some(op) = history.ops.first_mut() else { return false };
+        op.returned = None;
+        true
+    }),
+];
+
+#[test]
+fn every_mutation_is_refused_by_the_check_it_is_made_for() {
+    let mut runner = TestRunner::deterministic();
+    let sample: Vec<(History, Context)> = (0..12)
+        .map(|_| run(&steps(300..301).new_tree(&mut runner).expect("a strategy without filters").current()))
+        .collect();
+    let mut matrix = String::new();
+    for (check, story, mutate) in MUTATIONS {
+        let mut also = BTreeSet::new();
+        let mut sites = 0;
+        for (history, ctx) in &sample {
+            let mut mutated = history.clone();
+            // A leader change may excuse what the mutation does: take one where nothing may be lost.
+            let ctx = Context { excuses: Some([].into()), ..ctx.clone() };
+            if !fired(&judge(history, &ctx)).is_empty() || !mutate(&mut mutated) {
+                continue;
+            }
+            assert_ne!(&mutated, history, "{check}: the mutation changed nothing");
+            sites += 1;
+            let results = judge(&mutated, &ctx);
+            assert!(fired(&results).contains(check), "{check} did not see that {story}; fired {:?}", fired(&results));
+            also.extend(fired(&results).iter().filter(|id| *id != check).map(|id| (*id).to_owned()));
+        }
+        assert!(sites > 0, "{check}: no history has a place for the mutation");
+        writeln!(matrix, "{check}: {story}\n    also: {}", also.into_iter().collect::<Vec<_>>().join(" ")).expect("a string");
+    }
+    for check in CHECKS.iter().filter(|check| check.evidence == Evidence::BlackBox) {
+        assert!(MUTATIONS.iter().any(|(id, ..)| *id == check.id), "{} has no mutation", check.id);
+    }
+    insta::assert_snapshot!("kill_matrix_black_box", matrix);
+}
+
+#[test]
+fn every_black_box_check_has_opportunities_in_a_long_history() {
+    let mut runner = TestRunner::deterministic();
+    let (history, ctx) = run(&steps(500..501).new_tree(&mut runner).expect("a strategy without filters").current());
+    for result in judge(&history, &ctx) {
+        assert!(result.opportunities > 0, "{} had none", result.id);
+    }
+}
+
+#[test]
+fn an_empty_history_proves_nothing() {
+    for result in judge(&History::default(), &Context::default()) {
+        assert_eq!((result.outcome, result.opportunities), (crate::CheckOutcome::Vacuous, 0), "{}", result.id);
+    }
+}

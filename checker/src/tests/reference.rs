@@ -1,0 +1,233 @@
+//! A cluster in one struct: sequential, in memory, correct by construction. It makes histories that are legal and odd:
+//! writes without a known outcome that did or did not take effect, or did later; duplicates without idempotence; seeks;
+//! leaders that change and lose what acks=1 left on them.
+
+use crate::context::{Context, Excuse, ExcuseKind, PartitionRules};
+use crate::history::*;
+use broker_types::{LeaderEpoch, NodeId, Offset, TopicId, TopicIdPartition};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+#[derive(Clone, Debug)]
+pub(super) enum Step {
+    Send { session: u32, partition: i32, acks: Acks, idempotent: bool, came: Came, lasts: u64 },
+    Poll { session: u32, partition: i32, most: usize, lasts: u64 },
+    Seek { session: u32, partition: i32, to: u8 },
+    TailRead { session: u32, partition: i32, lasts: u64 },
+    Replicate { partition: i32 },
+    ChangeLeader { partition: i32 },
+}
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) enum Came {
+    Ok,
+    Refused,
+    Unknown { took_effect: bool },
+    /// Without idempotence: taken effect, and again after a retry.
+    Twice,
+    /// Without idempotence: takes effect some steps later.
+    Late,
+}
+
+pub(super) fn partition(index: i32) -> TopicIdPartition {
+    TopicIdPartition { topic: TopicId::parse("AAAAAAAAAAAAAAAAAAAABw").expect("22 characters"), partition: index }
+}
+
+pub(super) fn digest(value: ValueId) -> u64 {
+    value.0.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+#[derive(Clone, Copy)]
+struct Record {
+    value: ValueId,
+    epoch: LeaderEpoch,
+}
+
+#[derive(Default)]
+struct Log {
+    records: Vec<Record>,
+    high_watermark: usize,
+    epoch: LeaderEpoch,
+    late: Vec<ValueId>,
+    excuses: Vec<Excuse>,
+}
+
+/// The cluster.
+#[derive(Default)]
+struct Cluster {
+    now: u64,
+    values: u64,
+    logs: BTreeMap<i32, Log>,
+    positions: BTreeMap<(u32, i32), (usize, bool)>,
+    history: History,
+}
+
+impl Cluster {
+    fn op(&mut self, session: u32, outcome: Outcome, lasts: u64, kind: OpKind) {
+        let (id, invoked) = (OpId(self.history.ops.len() as u64), SimTime(self.now * 1_000_000));
+        let returned = Some(SimTime((self.now + 2 + lasts) * 1_000_000));
+        self.history.ops.push(Op { id, session: SessionId(session), invoked, returned, outcome, kind });
+    }
+
+    fn step(&mut self, step: &Step) {
+        self.now += 10;
+        match *step {
+            Step::Send { session, partition, acks, idempotent, came, lasts } => {
+                self.send(session, partition, acks, idempotent, came, lasts);
+            }
+            Step::Poll { session, partition, most, lasts } => self.poll(session, partition, most, lasts, false),
+            Step::Seek { session, partition, to } => {
+                let end = self.logs.entry(partition).or_default().high_watermark;
+                self.positions.insert((session, partition), (usize::from(to) % (end + 1), true));
+            }
+            Step::TailRead { session, partition: at, lasts } => {
+                let log = self.logs.entry(at).or_default();
+                let (end, leader_epoch) = (Offset(log.high_watermark as i64), Some(log.epoch));
+                let read = TailRead { partition: partition(at), end, broker: NodeId(1), leader_epoch };
+                self.op(session, Outcome::Ok, lasts, OpKind::TailRead(read));
+            }
+            Step::Replicate { partition } => self.replicate(partition),
+            Step::ChangeLeader { partition } => {
+                let now = SimTime(self.now * 1_000_000);
+                let log = self.logs.entry(partition).or_default();
+                log.records.truncate(log.high_watermark);
+                log.epoch = log.epoch.next();
+                log.excuses.push(Excuse { kind: ExcuseKind::LeaderChange, at: now, until: Some(now) });
+            }
+        }
+    }
+
+    fn replicate(&mut self, partition: i32) {
+        let log = self.logs.entry(partition).or_default();
+        let late: Vec<Record> = log.late.drain(..).map(|value| Record { value, epoch: log.epoch }).collect();
+        log.records.extend(late);
+        log.high_watermark = log.records.len();
+    }
+
+    fn send(&mut self, session: u32, at: i32, acks: Acks, idempotent: bool, came: Came, lasts: u64) {
+        // Kafka's client is idempotent with acks=all only. Sessions are one or the other.
+        let idempotent = idempotent && acks == Acks::All;
+        let session = session + if idempotent { 10 } else { 20 };
+        self.values += 1;
+        let value = ValueId(self.values);
+        let log = self.logs.entry(at).or_default();
+        let record = Record { value, epoch: log.epoch };
+        let offset = Offset(log.records.len() as i64);
+        let came = match came {
+            Came::Twice | Came::Late if idempotent => Came::Ok,
+            came => came,
+        };
+        match came {
+            Came::Ok | Came::Unknown { took_effect: true } => log.records.push(record),
+            Came::Twice => log.records.extend([record, record]),
+            Came::Late => log.late.push(value),
+            Came::Refused | Came::Unknown { took_effect: false } => {}
+        }
+        if acks == Acks::All && matches!(came, Came::Ok | Came::Twice) {
+            log.high_watermark = log.records.len();
+        }
+        let (outcome, offset, error) = match came {
+            Came::Ok => (Outcome::Ok, Some(offset), None),
+            // Only the retry was answered.
+            Came::Twice => (Outcome::Ok, Some(offset + 1), None),
+            Came::Refused => (Outcome::Fail, None, Some("NOT_ENOUGH_REPLICAS".to_owned())),
+            _ => (Outcome::Unknown, None, Some("REQUEST_TIMED_OUT".to_owned())),
+        };
+        let offset = offset.filter(|_| acks != Acks::None);
+        let partition = partition(at);
+        let send = Send { partition, value, digest: digest(value), acks, idempotent, offset, error };
+        self.op(session, outcome, lasts, OpKind::Send(send));
+    }
+
+    fn poll(&mut self, session: u32, at: i32, most: usize, lasts: u64, is_final: bool) {
+        let log = self.logs.entry(at).or_default();
+        let (position, after_seek) = self.positions.get(&(session, at)).copied().unwrap_or((0, true));
+        let next = (position + most).min(log.high_watermark).max(position);
+        let records = (position..next).map(|offset| {
+            let Record { value, epoch } = log.records[offset];
+            Read { offset: Offset(offset as i64), value: Some(value), digest: digest(value), leader_epoch: Some(epoch) }
+        });
+        let end = Offset(log.high_watermark as i64);
+        let poll = Poll {
+            partition: partition(at),
+            position: Offset(position as i64),
+            next_position: Offset(next as i64),
+            records: records.collect(),
+            high_watermark: Some(end),
+            last_stable: Some(end),
+            log_start: Some(Offset(0)),
+            leader_epoch: Some(log.epoch),
+            broker: NodeId(1),
+            isolation: if session.is_multiple_of(2) { Isolation::ReadUncommitted } else { Isolation::ReadCommitted },
+            is_final,
+            after_seek,
+        };
+        self.positions.insert((session, at), (next, false));
+        self.op(session, Outcome::Ok, lasts, OpKind::Poll(poll));
+    }
+}
+
+/// What the cluster does, and the context it is judged in.
+pub(super) fn run(steps: &[Step]) -> (History, Context) {
+    let mut cluster = Cluster::default();
+    steps.iter().for_each(|step| cluster.step(step));
+    let mut ctx = Context {
+        defaults: PartitionRules { min_isr: 2, replication_factor: 3, ..PartitionRules::default() },
+        topics: [(partition(0).topic, "orders".to_owned())].into(),
+        nodes: [(NodeId(1), "broker-1".to_owned())].into(),
+        excuses: Some(BTreeMap::new()),
+        ..Context::default()
+    };
+    for index in cluster.logs.keys().copied().collect::<Vec<_>>() {
+        cluster.now += 100;
+        cluster.replicate(index);
+        while cluster.positions.get(&(99, index)).is_none_or(|(at, _)| *at < cluster.logs[&index].high_watermark) {
+            cluster.now += 10;
+            cluster.poll(99, index, 7, 0, true);
+            if cluster.logs[&index].records.is_empty() {
+                break;
+            }
+        }
+        ctx.final_reads_reached_end.insert(partition(index));
+        let excuses = cluster.logs[&index].excuses.clone();
+        ctx.excuses.as_mut().expect("set above").insert(partition(index), excuses);
+    }
+    (cluster.history, ctx)
+}
+
+pub(super) fn steps(length: impl Into<prop::collection::SizeRange>) -> impl Strategy<Value = Vec<Step>> {
+    let acks = prop_oneof![6 => Just(Acks::All), 2 => Just(Acks::Leader), 1 => Just(Acks::None)];
+    let came = prop_oneof![
+        8 => Just(Came::Ok),
+        1 => Just(Came::Refused),
+        1 => any::<bool>().prop_map(|took_effect| Came::Unknown { took_effect }),
+        1 => Just(Came::Twice),
+        1 => Just(Came::Late),
+    ];
+    let (session, partition, lasts) = (0u32..3, 0i32..2, 0u64..35);
+    let send = (session.clone(), partition.clone(), acks, any::<bool>(), came, lasts.clone()).prop_map(
+        |(session, partition, acks, idempotent, came, lasts)| Step::Send {
+            session,
+            partition,
+            acks,
+            idempotent,
+            came,
+            lasts,
+        },
+    );
+    let poll = (session.clone(), partition.clone(), 1usize..6, lasts.clone())
+        .prop_map(|(session, partition, most, lasts)| Step::Poll { session, partition, most, lasts });
+    let seek = (session.clone(), partition.clone(), any::<u8>())
+        .prop_map(|(session, partition, to)| Step::Seek { session, partition, to });
+    let tail = (session, partition.clone(), lasts)
+        .prop_map(|(session, partition, lasts)| Step::TailRead { session, partition, lasts });
+    let step = prop_oneof![
+        10 => send,
+        8 => poll,
+        1 => seek,
+        2 => tail,
+        2 => partition.clone().prop_map(|partition| Step::Replicate { partition }),
+        1 => partition.prop_map(|partition| Step::ChangeLeader { partition }),
+    ];
+    prop::collection::vec(step, length)
+}
