@@ -123,7 +123,7 @@ class Process:
         return (self.folder / f"{self.name}.err").read_text()[-800:]
 
     def end(self, how=signal.SIGTERM, seconds=45):
-        if self.process.poll() is None:
+        if how is not None and self.process.poll() is None:
             self.process.send_signal(how)
         try:
             return self.process.wait(seconds)
@@ -255,9 +255,9 @@ class Processes:
         until(seconds, "every ISR is full", full)
 
     def stop(self):
-        for id in (1, 2, 3):
-            self.processes[id].process.send_signal(signal.SIGTERM)
-        codes = [self.processes[id].end() for id in (1, 2, 3)]
+        for process in self.processes.values():
+            process.process.send_signal(signal.SIGTERM)
+        codes = [process.end(None) for process in self.processes.values()]
         expect(codes == [0, 0, 0], "exits", codes, *(one.last_error() for one in self.processes.values()))
 
     def kill(self):
@@ -277,12 +277,12 @@ class Processes:
 # ---------------------------------------------------------------- what is sent
 
 def record(codec, n, none=None):
-    """Record n of a codec's run: every sixteenth has no key, every seventeenth no value, every third no header.
+    """Record n of a codec's run: every sixteenth has no key, every seventeenth of the others no value, every third no header.
 
     `none` stands in a header without a value; kafka-python has no such.
     """
     key = None if n % 16 == 15 else f"{codec}-{n % 97}".encode()
-    value = None if n % 17 == 16 else f"{codec}:{n}:".encode() + bytes([n % 251]) * (n % 113)
+    value = None if n % 17 == 16 and key else f"{codec}:{n}:".encode() + bytes([n % 251]) * (n % 113)
     headers = [] if n % 3 == 0 else [("trace", str(n).encode()), ("trace", none if n % 2 else b""), ("\u00fc", b"\x00\xff")]
     return key, value, headers, EPOCH_MS + n
 

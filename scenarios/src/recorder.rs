@@ -103,12 +103,10 @@ impl Recorder {
         self.with(|inner| (inner.acked, inner.read))
     }
 
-    /// Takes the history out; in order of invocation.
+    /// Takes the history out: a session's operations in the order in which it did them.
     #[must_use]
     pub fn take(&self) -> History {
-        let mut history = self.with(|inner| std::mem::take(&mut inner.history));
-        history.ops.sort_by_key(|op| (op.invoked, op.id));
-        history
+        self.with(|inner| std::mem::take(&mut inner.history))
     }
 }
 

@@ -5,6 +5,9 @@
 //! returned. (A cycle of slot order and real time contains such a pair; without one, sorting by slot and invocation is a
 //! linearization, for equal slots are reads, which commute.) One sweep over time finds the pair, which is also the
 //! smallest evidence. O(n log n).
+//!
+//! An append with acks=1 is in order with other appends, but no read of the end need know of it: the end is the high
+//! watermark, which acks=1 does not wait for.
 
 use crate::context::Context;
 use crate::history::{Acks, OpKind, Outcome, SimTime};
@@ -12,6 +15,17 @@ use crate::index::{Index, PartitionView, excuse, staleness};
 use crate::registry::APPEND_ORDER;
 use crate::verdict::CheckResult;
 use broker_types::TopicIdPartition;
+
+/// What an operation does to the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// An append that is below the high watermark when it returns.
+    Append,
+    /// An append that need not be.
+    WeakAppend,
+    /// A read of the end.
+    TailRead,
+}
 
 /// One operation on the log, as the sweep sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,6 +35,7 @@ pub(crate) struct Interval {
     pub(crate) returned: u64,
     pub(crate) slot: i64,
     pub(crate) op: u32,
+    pub(crate) kind: Kind,
 }
 
 /// `l1-append-order`.
@@ -65,13 +80,15 @@ fn intervals(index: &Index<'_>, ctx: &Context, partition: TopicIdPartition, view
         {
             continue;
         }
-        intervals.push(Interval { invoked: op.invoked.0, returned, slot: slot(offset), op: *at });
+        let kind = if send.acks == Acks::All { Kind::Append } else { Kind::WeakAppend };
+        intervals.push(Interval { invoked: op.invoked.0, returned, slot: slot(offset), op: *at, kind });
     }
     for at in &view.tail_reads {
         let (op, read) = index.tail_read(*at);
         if let (Outcome::Ok, Some(returned)) = (op.outcome, op.returned) {
             let slot = read.end.0.saturating_mul(2);
-            intervals.push(Interval { invoked: op.invoked.0, returned: returned.0, slot, op: *at });
+            let (invoked, returned) = (op.invoked.0, returned.0);
+            intervals.push(Interval { invoked, returned, slot, op: *at, kind: Kind::TailRead });
         }
     }
     intervals
@@ -89,18 +106,24 @@ pub(crate) fn sweep(intervals: &mut [Interval], mut found: impl FnMut(&Interval,
         by_return.sort_unstable();
     }
     let mut done = by_return.into_iter().map(|(returned, at)| (returned, intervals[at as usize])).peekable();
-    let mut highest: Option<Interval> = None;
+    // The highest that has returned: of all, and of those that a read of the end must know.
+    let (mut highest, mut highest_committed): (Option<Interval>, Option<Interval>) = (None, None);
     for op in intervals.iter() {
         while let Some((_, returned)) = done.next_if(|(returned, _)| *returned < op.invoked) {
             if highest.is_none_or(|highest| highest.slot < returned.slot) {
                 highest = Some(returned);
             }
+            if returned.kind != Kind::WeakAppend && highest_committed.is_none_or(|highest| highest.slot < returned.slot) {
+                highest_committed = Some(returned);
+            }
         }
-        if let Some(earlier) = highest
+        let before = if op.kind == Kind::TailRead { highest_committed } else { highest };
+        if let Some(earlier) = before
             && earlier.slot > op.slot
             && found(&earlier, op)
         {
-            highest = None;
+            highest = highest.filter(|highest| highest.op != earlier.op);
+            highest_committed = highest_committed.filter(|highest| highest.op != earlier.op);
         }
     }
 }
@@ -165,6 +188,7 @@ mod tests {
                 returned: lasts.map_or(u64::MAX, |lasts| invoked + lasts),
                 slot,
                 op,
+                kind: Kind::Append,
             }).collect();
             let explained = some_order_explains(&ops);
             let mut found = 0;

@@ -146,7 +146,7 @@ fn a_consumer_that_starts_in_the_middle_proves_no_loss() {
 #[test]
 fn a_tail_that_nobody_can_read_is_unseen() {
     let history = Story::new().send(1, Acks::All, 1, 0).send(1, Acks::All, 2, 1).reads(9, 0, &[1], true).history;
-    assert_eq!(fired(&judge(&history, &Story::ctx(&[]))), ["unseen", "stale-poll"]);
+    assert_eq!(fired(&judge(&history, &Story::ctx(&[]))), ["unseen"]);
 }
 
 #[test]

@@ -4,6 +4,8 @@ mod black_box;
 mod goldens;
 mod reference;
 mod recording;
+mod the_end;
+mod white_box;
 
 
 

@@ -400,7 +400,7 @@ impl Machine {
         let wait = if told.knows_better_leader { Duration::ZERO } else { self.backoff.delay(assigned.failures) };
         assigned.not_before = now + wait;
         assigned.failures += 1;
-        let on_leader = assigned.preferred.take().is_none_or(|(preferred, _)| preferred != node);
+        let on_leader = assigned.preferred.take().is_none_or(|(preferred, _)| preferred != asked.node);
         if told.error == ErrorCode::OffsetOutOfRange {
             if on_leader {
                 match self.config.auto_offset_reset.timestamp() {

@@ -142,6 +142,8 @@ fn plan(args: &DevArgs, root: &Path) -> anyhow::Result<Vec<Config>> {
             ("default.replication.factor", replicas.clone()),
             // A controlled shutdown waits for every other broker's next heartbeat.
             ("broker.heartbeat.interval.ms", "500".to_owned()),
+            // Nobody leads when several controllers start; on a loopback an election takes milliseconds.
+            ("controller.quorum.election.timeout.ms", "100".to_owned()),
         ] {
             properties.insert(key.to_owned(), value);
         }

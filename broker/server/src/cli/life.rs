@@ -6,7 +6,8 @@ use std::process::exit;
 use std::task::Poll;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// SIGTERM and SIGINT. The first one asks for a controlled shutdown, a second one ends the process where it is.
+/// SIGTERM and SIGINT. The first one asks for a controlled shutdown. Another SIGTERM changes nothing, as with Kafka;
+/// another SIGINT is a person who will not wait, and ends the process where it is.
 pub(super) struct Signals {
     first: tokio::sync::watch::Receiver<bool>,
 }
@@ -20,8 +21,8 @@ impl Signals {
         tokio::spawn(async move {
             either(terminate.recv(), interrupt.recv()).await;
             let _ = tell.send(true);
-            either(terminate.recv(), interrupt.recv()).await;
-            exit(1);
+            interrupt.recv().await;
+            exit(130);
         });
         Ok(Signals { first })
     }
