@@ -238,9 +238,12 @@ class Processes:
         return f"all three ready after {took * 1000:.0f} ms, {self.rss()}"
 
     def restart(self, id):
-        times = (self.folder / f"broker-{id}.out").read_text().count("is ready after")
+        lives = self.lives(id)
         self.launch(id)
-        self.processes[id].wait_for("is ready after", times=times + 1)
+        self.processes[id].wait_for("is ready after", times=lives + 1)
+
+    def lives(self, id):
+        return (self.folder / f"broker-{id}.out").read_text().count("is ready after")
 
     def await_isr(self, topics, seconds=60):
         """Until every broker is known and every ISR of these topics full."""
@@ -724,8 +727,11 @@ def kill_checks(folder, kills):
             cluster.kill()
             for process in cluster.processes.values():
                 process.end(signal.SIGKILL)
+            lives = {id: cluster.lives(id) for id in (1, 2, 3)}
             for id in (1, 2, 3):
                 cluster.launch(id)
+            for id in (1, 2, 3):
+                cluster.processes[id].wait_for("is ready after", times=lives[id] + 1)
             cluster.await_isr(["flood"])
             return judge(flood, cluster.bootstrap)
 

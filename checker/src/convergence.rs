@@ -142,9 +142,8 @@ fn describe(partition: &PartitionEnd, ctx: &Context) -> String {
 
 /// V3: not asked of a partition none of whose possible leaders is alive.
 fn has_leader(partition: &PartitionEnd, ctx: &Context, out: &mut Findings) {
-    let may_lead = |replica: &ReplicaEnd| {
-        partition.isr.contains(&replica.node) || ctx.rules(partition.partition).unclean_election
-    };
+    let may_lead =
+        |replica: &ReplicaEnd| partition.isr.contains(&replica.node) || ctx.rules(partition.partition).unclean_election;
     if !partition.replicas.iter().any(may_lead) {
         return;
     }

@@ -365,7 +365,8 @@ impl Index<'_> {
 
     /// One value at one offset, and how that is known.
     pub(crate) fn tell_seen(&self, ctx: &Context, partition: TopicIdPartition, seen: &Seen) -> Vec<String> {
-        let mut lines = vec![format!("{}: offset {}: value {}", ctx.partition_name(partition), seen.offset, seen.value.0)];
+        let mut lines =
+            vec![format!("{}: offset {}: value {}", ctx.partition_name(partition), seen.offset, seen.value.0)];
         match self.sender(partition, seen.value) {
             Some((at, ..)) => lines.push(self.tell_send(ctx, at)),
             None => lines.push(format!("value {} was never sent there", seen.value.0)),

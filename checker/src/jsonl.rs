@@ -74,8 +74,8 @@ fn check_offsets(op: &Op) -> Result<(), String> {
             negative("position", poll.position.0)?;
             negative("next_position", poll.next_position.0)?;
             let bounds = [poll.high_watermark, poll.last_stable, poll.log_start];
-            let offsets = bounds.into_iter().flatten().chain(poll.records.iter().map(|read| read.offset));
-            offsets.map(|offset| negative("offset", offset.0)).collect()
+            let mut offsets = bounds.into_iter().flatten().chain(poll.records.iter().map(|read| read.offset));
+            offsets.try_for_each(|offset| negative("offset", offset.0))
         }
     }
 }

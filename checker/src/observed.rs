@@ -134,7 +134,15 @@ impl WhiteBox {
                 let set = self.partition(*partition);
                 self.partitions[set].isr_committed(place.node, isr);
             }
-            Observation::PartitionChanged { partition, leader, leader_epoch, partition_epoch, isr, replicas, unclean } => {
+            Observation::PartitionChanged {
+                partition,
+                leader,
+                leader_epoch,
+                partition_epoch,
+                isr,
+                replicas,
+                unclean,
+            } => {
                 let registration = Registration {
                     leader: *leader,
                     leader_epoch: *leader_epoch,
@@ -149,6 +157,7 @@ impl WhiteBox {
                     let set = self.partition(*partition);
                     let elected = (*leader, *leader_epoch, *unclean);
                     self.partitions[set].budget.changed(place.at, elected, isr, rules);
+                    self.close_excuses(set, place.at);
                 }
             }
             _ => {}

@@ -227,6 +227,17 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
+    fn the_page_of_invariants_has_every_check_in_its_own_words() {
+        let page = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/INVARIANTS.md"));
+        for check in CHECKS {
+            let row = format!("| `{}` | {} | {} |", check.id, check.guarantee, check.source);
+            assert!(page.contains(&row), "docs/INVARIANTS.md lacks: {row}");
+        }
+        let names = page.lines().filter(|line| line.starts_with("| `") && line.contains(".rs`")).count();
+        assert_eq!(names, CHECKS.len(), "docs/INVARIANTS.md has rows that are no checks");
+    }
+
+    #[test]
     fn names_are_unique_and_guarantees_are_sentences() {
         let names: BTreeSet<&str> = CHECKS.iter().map(|check| check.id).collect();
         assert_eq!(names.len(), CHECKS.len());

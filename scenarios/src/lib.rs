@@ -1,5 +1,6 @@
 //! Where broker, world, checker and reports meet: scenario files, the runner, the command line.
 
+pub mod bench;
 pub mod cli;
 pub mod commands;
 pub mod cluster;

@@ -35,6 +35,8 @@ pub struct Options {
     pub named: String,
     /// A filter for node logs, and where they go.
     pub log: Option<(String, std::path::PathBuf)>,
+    /// Clients beside those of the scenario.
+    pub workloads: Vec<workload::Own>,
 }
 
 /// How far a run is, for whoever watches from another thread.
@@ -75,9 +77,10 @@ pub fn run(scenario: &Scenario, seed: u64, options: &Options, progress: &Arc<Wat
     let schedule = resolve(&scenario, |name| sim::Seed(seed).stream(&format!("nemesis/{name}")));
     let config = world_config(&scenario);
     let (driven, watching, logs) = (scenario.clone(), progress.clone(), options.log.clone());
+    let own = options.workloads.clone();
     let outcome = sim::run(seed, config, move |world| async move {
         let _logging = logs.and_then(|(filter, dir)| crate::logs::start(&filter, &dir, &world));
-        drive(world, driven, schedule, watching).await
+        drive(world, driven, own, schedule, watching).await
     });
     progress.phase.store(4, Ordering::Relaxed);
     let fingerprint = outcome.trace.fingerprint;
@@ -158,7 +161,7 @@ fn converges_within(scenario: &Scenario) -> Duration {
     )
 }
 
-async fn drive(world: World, scenario: Scenario, schedule: Schedule, progress: Arc<Watch>) -> Brought {
+async fn drive(world: World, scenario: Scenario, own: Vec<workload::Own>, schedule: Schedule, progress: Arc<Watch>) -> Brought {
     let context = context(&scenario);
     let shared = Shared::new(WhiteBox::new(context.clone()));
     let recorder = Recorder::default();
@@ -185,7 +188,7 @@ async fn drive(world: World, scenario: Scenario, schedule: Schedule, progress: A
         context,
         reached_end: Vec::new(),
     };
-    let clients = add_clients(&world, &scenario, &scene);
+    let clients = add_clients(&world, &scenario, &own, &scene);
     let admin = world.add_node("admin", Arc::new(|_, _| Box::pin(std::future::pending())));
     world.start(admin);
     let admin = world.env(admin).expect("just started");
@@ -252,7 +255,7 @@ fn report_progress(progress: &Watch, world: &World, brought: &Brought, recorder:
 }
 
 /// A host for each client of each workload; started when the cluster is ready.
-fn add_clients(world: &World, scenario: &Scenario, scene: &Scene) -> Vec<(HostId, String)> {
+fn add_clients(world: &World, scenario: &Scenario, own: &[workload::Own], scene: &Scene) -> Vec<(HostId, String)> {
     let mut clients = Vec::new();
     let (mut producers, mut consumers) = (0, 0);
     for workload in &scenario.workloads {
@@ -278,6 +281,11 @@ fn add_clients(world: &World, scenario: &Scenario, scene: &Scene) -> Vec<(HostId
                 }
             }
         }
+    }
+    for own in own.iter().cloned() {
+        let (scene, name) = (scene.clone(), own.name().to_owned());
+        let boot: sim::Boot = Arc::new(move |env, _| own.process(env, scene.clone()));
+        clients.push((world.add_node(&name, boot), name));
     }
     clients
 }
@@ -505,7 +513,9 @@ fn judge(scenario: &Scenario, seed: u64, options: &Options, brought: Brought, pa
     let progress = Progress {
         acked,
         read,
-        produces: scenario.workloads.iter().any(|workload| matches!(workload, Workload::Produce(_))),
+        // Workloads of one's own may do the one or the other, but not nothing.
+        produces: scenario.workloads.iter().any(|workload| matches!(workload, Workload::Produce(_)))
+            || (!options.workloads.is_empty() && read == 0),
         consumes: scenario.workloads.iter().any(|workload| matches!(workload, Workload::Consume(_))),
         stuck: brought.stuck,
         missing_marks: missing.collect(),

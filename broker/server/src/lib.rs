@@ -155,7 +155,7 @@ impl Broker {
 
         let publish = Publish { metadata: metadata_tx, leader: leader_tx };
         let driver = open_quorum(&node, quorum_rx, publish).await?;
-        listen(&node).await?;
+        listen(&node, &unfenced).await?;
         env.go("quorum", driver.run());
 
         let mut shutdown = None;
@@ -236,7 +236,7 @@ impl Broker {
     }
 }
 
-async fn listen(node: &Arc<Node>) -> Result<(), StartError> {
+async fn listen(node: &Arc<Node>, unfenced: &watch::Receiver<bool>) -> Result<(), StartError> {
     let broker = node.config.listeners.iter().map(|endpoint| (ListenerKind::Broker, endpoint));
     let controller = node.config.controller_listeners.iter().map(|endpoint| (ListenerKind::Controller, endpoint));
     let wanted: Vec<_> = broker
@@ -259,7 +259,9 @@ async fn listen(node: &Arc<Node>) -> Result<(), StartError> {
         })?;
         let port = listener.local_addr().port();
         node.bound.lock().expect("never held across a panic").insert(endpoint.name.clone(), port);
-        node.env.go("listener", net::listener::accept(node.clone(), kind, listener));
+        // Until the controller lets it, a broker knows too little to answer clients: it would deny topics that it has.
+        let open = (kind == ListenerKind::Broker).then(|| unfenced.clone());
+        node.env.go("listener", net::listener::accept(node.clone(), kind, listener, open));
     }
     Ok(())
 }

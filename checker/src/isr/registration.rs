@@ -83,8 +83,10 @@ impl Registrations {
     ) -> bool {
         self.agree(ctx, out, place, partition, new);
         self.settle_fenced(ctx, out, place);
+        // A controller that has just become active tells of changes only: what was before, its predecessor told.
+        let former = self.all.get(&(partition, PartitionEpoch(new.partition_epoch.0.wrapping_sub(1)))).cloned();
         let telling = self.telling(place);
-        let old = telling.partitions.insert(partition, new.clone());
+        let old = telling.partitions.insert(partition, new.clone()).or(former);
         let step = Step { ctx, at: place.at, partition, old: old.as_ref(), new };
         step.check(out, &telling.brokers);
         let newest = self.newest.get(&partition).copied();
@@ -95,7 +97,14 @@ impl Registrations {
         is_news
     }
 
-    fn agree(&mut self, ctx: &Context, out: &mut Findings, place: Place, partition: TopicIdPartition, new: &Registration) {
+    fn agree(
+        &mut self,
+        ctx: &Context,
+        out: &mut Findings,
+        place: Place,
+        partition: TopicIdPartition,
+        new: &Registration,
+    ) {
         match self.all.get(&(partition, new.partition_epoch)) {
             Some(known) => {
                 out.opportunity(REGISTRATION_AGREEMENT, 1);
@@ -171,7 +180,8 @@ impl Registrations {
                 out.opportunity(ISR_UNFENCED, 1);
                 if known.isr.len() > 1 && known.isr.contains(&broker) {
                     out.find(ISR_UNFENCED, ctx, None, Some(fenced_at), || {
-                        let (name, node, at) = (ctx.partition_name(*partition), ctx.node_name(broker), seconds(fenced_at));
+                        let (name, node, at) =
+                            (ctx.partition_name(*partition), ctx.node_name(broker), seconds(fenced_at));
                         vec![format!("{name}: {node}, fenced since {at}, is still there: {}", known.tell(ctx))]
                     });
                 }

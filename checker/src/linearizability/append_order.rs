@@ -74,10 +74,7 @@ fn intervals(index: &Index<'_>, ctx: &Context, partition: TopicIdPartition, view
         };
         // What is lost for a documented reason is in no order with what came to its place.
         let is_lost = || view.final_end().is_some() && !view.places(send.value).any(|seen| seen.read_finally.is_some());
-        if send.acks == Acks::Leader
-            && excuse(ctx, partition, send.acks, op.invoked).is_some()
-            && is_lost()
-        {
+        if send.acks == Acks::Leader && excuse(ctx, partition, send.acks, op.invoked).is_some() && is_lost() {
             continue;
         }
         let kind = if send.acks == Acks::All { Kind::Append } else { Kind::WeakAppend };
@@ -100,8 +97,11 @@ pub(crate) fn sweep(intervals: &mut [Interval], mut found: impl FnMut(&Interval,
     if !intervals.is_sorted_by_key(|op| op.invoked) {
         intervals.sort_unstable_by_key(|op| (op.invoked, op.op));
     }
-    let mut by_return: Vec<(u64, u32)> =
-        (0u32..).zip(intervals.iter()).filter(|(_, op)| op.returned != u64::MAX).map(|(at, op)| (op.returned, at)).collect();
+    let mut by_return: Vec<(u64, u32)> = (0u32..)
+        .zip(intervals.iter())
+        .filter(|(_, op)| op.returned != u64::MAX)
+        .map(|(at, op)| (op.returned, at))
+        .collect();
     if !by_return.is_sorted() {
         by_return.sort_unstable();
     }
@@ -113,7 +113,8 @@ pub(crate) fn sweep(intervals: &mut [Interval], mut found: impl FnMut(&Interval,
             if highest.is_none_or(|highest| highest.slot < returned.slot) {
                 highest = Some(returned);
             }
-            if returned.kind != Kind::WeakAppend && highest_committed.is_none_or(|highest| highest.slot < returned.slot) {
+            if returned.kind != Kind::WeakAppend && highest_committed.is_none_or(|highest| highest.slot < returned.slot)
+            {
                 highest_committed = Some(returned);
             }
         }
@@ -128,7 +129,13 @@ pub(crate) fn sweep(intervals: &mut [Interval], mut found: impl FnMut(&Interval,
     }
 }
 
-fn reason(index: &Index<'_>, ctx: &Context, partition: TopicIdPartition, earlier: u32, later: u32) -> Option<&'static str> {
+fn reason(
+    index: &Index<'_>,
+    ctx: &Context,
+    partition: TopicIdPartition,
+    earlier: u32,
+    later: u32,
+) -> Option<&'static str> {
     let (first, second) = (index.op(earlier), index.op(later));
     let acks = |at: u32| match &index.op(at).kind {
         OpKind::Send(send) => send.acks,

@@ -15,7 +15,8 @@ pub(crate) fn check(index: &Index<'_>, ctx: &Context) -> CheckResult {
         let mut acked: Vec<(SimTime, Offset, u32)> = Vec::new();
         for at in &view.sends {
             let (op, send) = index.send(*at);
-            let still_there = view.final_end().is_none() || view.places(send.value).any(|seen| seen.read_finally.is_some());
+            let still_there =
+                view.final_end().is_none() || view.places(send.value).any(|seen| seen.read_finally.is_some());
             if let (Outcome::Ok, Acks::All, Some(offset), Some(returned), true) =
                 (op.outcome, send.acks, send.offset, op.returned, still_there)
             {

@@ -44,7 +44,12 @@ fn inconsistent_offsets(
 
 /// Why what was seen may be gone: a record that was read was committed, whatever its acks; one only acknowledged is as
 /// durable as its acks.
-pub(crate) fn vanished(index: &Index<'_>, ctx: &Context, partition: TopicIdPartition, seen: &Seen) -> Option<&'static str> {
+pub(crate) fn vanished(
+    index: &Index<'_>,
+    ctx: &Context,
+    partition: TopicIdPartition,
+    seen: &Seen,
+) -> Option<&'static str> {
     // The invocation: the answer of a leader that was deposed may have been on its way.
     let time = |at: u32| index.op(at).invoked;
     match (seen.read_last, seen.acked) {

@@ -23,7 +23,7 @@ pub(crate) struct LossBudget {
     open: Vec<(usize, LeaderEpoch)>,
     /// The newest leader epoch that the controller committed.
     epoch: LeaderEpoch,
-    /// A leader took over since the budget was exceeded.
+    /// Since the budget was exceeded there is a leader that has the log: one that lost nothing, or one that took over.
     led_since: bool,
 }
 
@@ -68,8 +68,8 @@ impl LossBudget {
     fn account(&mut self, at: SimTime, rules: PartitionRules) {
         let is_open = self.open.iter().any(|(at, _)| self.excuses[*at].kind == ExcuseKind::LossBeyondBudget);
         if self.exceeded(rules) && !is_open {
-            self.led_since = false;
-            self.open(ExcuseKind::LossBeyondBudget, at, self.epoch.next());
+            self.led_since = self.leader.is_some_and(|(leader, _)| !self.lossy.contains(&leader));
+            self.open(ExcuseKind::LossBeyondBudget, at, self.epoch);
         }
     }
 
@@ -87,6 +87,7 @@ impl LossBudget {
         if !self.lossy.contains(&node) {
             self.lossy.push(node);
         }
+        self.led_since &= self.leader.is_none_or(|(leader, _)| leader != node);
         self.account(at, rules);
     }
 
@@ -105,6 +106,8 @@ impl LossBudget {
         isr: &[NodeId],
         rules: PartitionRules,
     ) {
+        let is_outsider = |leader: NodeId| !self.isr.is_empty() && !self.isr.contains(&leader);
+        let unclean = unclean || leader.is_some_and(is_outsider);
         let joined: Vec<NodeId> = isr.iter().filter(|member| !self.isr.contains(member)).copied().collect();
         // A clean leader let it in: it has caught up. One that an unclean election put there has not.
         self.lossy.retain(|node| unclean || !joined.contains(node));
@@ -122,7 +125,7 @@ impl LossBudget {
                 self.leader = Some((leader, false));
             }
         }
-        if unclean {
+        if unclean && rules.unclean_election {
             self.open(ExcuseKind::UncleanElection, at, epoch);
         }
         self.account(at, rules);

@@ -44,6 +44,8 @@ impl Write<'_> {
         let is_there = self.view.places(send.value).any(|seen| seen.read_finally.is_some());
         let acked = op.returned.unwrap_or(op.invoked);
         let reason = || self.trimmed(send.offset).or_else(|| excuse(self.ctx, self.partition, send.acks, op.invoked));
+        // Below the end of the final reads, where most are, an absent record is a lost write.
+        unseen.opportunity(u64::from(self.reached_end));
         match (send.offset, self.view.final_end()) {
             (Some(offset), Some(end)) if offset < end => {
                 if !self.reached_end && !self.view.finally_covered(offset) {
@@ -55,15 +57,12 @@ impl Write<'_> {
                     lost.find(LOST_WRITE, self.ctx, reason(), Some(acked.0), find);
                 }
             }
-            (None, Some(_)) | (Some(_), _) if self.reached_end => {
-                unseen.opportunity(1);
-                if !is_there {
-                    let end = self.view.final_end();
-                    unseen.find(UNSEEN, self.ctx, reason(), Some(acked.0), || {
-                        let end = end.map_or("found the log empty".to_owned(), |end| format!("ended at offset {end}"));
-                        vec![self.index.tell_send(self.ctx, self.at), format!("the final reads {end} without it")]
-                    });
-                }
+            (None, Some(_)) | (Some(_), _) if self.reached_end && !is_there => {
+                let end = self.view.final_end();
+                unseen.find(UNSEEN, self.ctx, reason(), Some(acked.0), || {
+                    let end = end.map_or("found the log empty".to_owned(), |end| format!("ended at offset {end}"));
+                    vec![self.index.tell_send(self.ctx, self.at), format!("the final reads {end} without it")]
+                });
             }
             (Some(offset), None) => {
                 // Nobody read at the end: whoever passed the offset after the acknowledgement must have seen it.
@@ -90,7 +89,10 @@ impl Write<'_> {
             op.invoked > acked && poll.position <= offset && offset < poll.next_position
         };
         let last = self.view.polls.iter().rev();
-        last.clone().find(|at| passed(at) && self.index.poll(**at).1.is_final).or_else(|| last.clone().find(passed)).copied()
+        last.clone()
+            .find(|at| passed(at) && self.index.poll(**at).1.is_final)
+            .or_else(|| last.clone().find(passed))
+            .copied()
     }
 
     fn tell(&self, offset: Offset, passer: Option<u32>) -> Vec<String> {

@@ -48,7 +48,10 @@ impl Quorum {
         if known != winner && known.0 == winner.0 {
             out.find(QUORUM_LEADER_PER_EPOCH, ctx, None, Some(place.at), || {
                 let (node, start) = (ctx.node_name(place.node), place.incarnation);
-                vec![format!("quorum epoch {epoch}: {node} leads it again in start {start}, after it had in start {}", known.1)]
+                vec![format!(
+                    "quorum epoch {epoch}: {node} leads it again in start {start}, after it had in start {}",
+                    known.1
+                )]
             });
         }
     }
@@ -66,7 +69,8 @@ impl Quorum {
         let known = *self.votes.entry((place.node, epoch)).or_insert(candidate);
         if known != candidate {
             out.find(QUORUM_VOTE, ctx, None, Some(place.at), || {
-                let (node, candidate, known) = (ctx.node_name(place.node), ctx.node_name(candidate), ctx.node_name(known));
+                let (node, candidate, known) =
+                    (ctx.node_name(place.node), ctx.node_name(candidate), ctx.node_name(known));
                 let at = seconds(place.at);
                 vec![format!("quorum epoch {epoch}: {node} voted for {candidate} at {at}, and for {known} before")]
             });

@@ -250,7 +250,10 @@ impl ReplicaSet {
                 let partition = ctx.partition_name(self.id);
                 let (second, first) = (ctx.node_name(place.node), ctx.node_name(node));
                 vec![
-                    format!("{partition}: {second} (start {}) appended offset {base} as leader of epoch {epoch}", place.incarnation),
+                    format!(
+                        "{partition}: {second} (start {}) appended offset {base} as leader of epoch {epoch}",
+                        place.incarnation
+                    ),
                     format!("{first} (start {incarnation}) had appended as leader of that epoch before"),
                 ]
             });
@@ -288,7 +291,10 @@ impl ReplicaSet {
                 vec![
                     format!("{partition}: {node} removed offsets {to} to {end} {how} at {}", seconds(place.at)),
                     format!("offset {to} of leader epoch {epoch} was committed, up to {}", self.committed.end()),
-                    format!("{node} was in the ISR {}", ctx.node_names(self.budget.isr())),
+                    match self.is_metadata() {
+                        true => format!("{node} is a voter"),
+                        false => format!("{node} was in the ISR {}", ctx.node_names(self.budget.isr())),
+                    },
                 ]
             });
         }
@@ -399,7 +405,10 @@ impl ReplicaSet {
             ReplicaRole::Leader => self.leader_high_watermark(ctx, out, place, at, epoch, to),
             ReplicaRole::Follower => {
                 if to.0 > self.true_high_watermark {
-                    let what = format!("high watermark {to} as follower, but no leader went past {}", self.true_high_watermark);
+                    let what = format!(
+                        "high watermark {to} as follower, but no leader went past {}",
+                        self.true_high_watermark
+                    );
                     self.find_watermark(out, check, ctx, place, epoch, &what);
                 }
                 self.verify(ctx, out, place, at, to);
@@ -436,7 +445,14 @@ impl ReplicaSet {
             let check = if self.is_metadata() { QUORUM_HIGH_WATERMARK } else { HIGH_WATERMARK_MONOTONE };
             out.opportunity(check, 1);
             if to < former {
-                self.find_watermark(out, check, ctx, place, epoch, &format!("high watermark from {former} back to {to}"));
+                self.find_watermark(
+                    out,
+                    check,
+                    ctx,
+                    place,
+                    epoch,
+                    &format!("high watermark from {former} back to {to}"),
+                );
             }
         }
         self.replicas[at].led_to = Some((epoch, to));
@@ -449,7 +465,8 @@ impl ReplicaSet {
                 let Some(replica) = self.replicas.iter().find(|replica| replica.node == *member) else { continue };
                 if replica.log.end() < to.0 && !replica.lossy && !self.budget.is_lossy(*member) {
                     let (name, end) = (ctx.node_name(*member), replica.log.end());
-                    let what = format!("high watermark {to}, but the log of {name}, a member of its ISR, ends at {end}");
+                    let what =
+                        format!("high watermark {to}, but the log of {name}, a member of its ISR, ends at {end}");
                     self.find_watermark(out, HIGH_WATERMARK, ctx, place, epoch, &what);
                 }
             }

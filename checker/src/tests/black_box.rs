@@ -1,12 +1,12 @@
 //! Legal histories from the reference cluster pass; each mutation is refused by the check it is made for.
 
 use super::fired;
-use super::reference::{Step, digest, run, steps};
+use super::reference::{Step, digest, partition, run, steps};
+use super::told;
 use crate::context::Context;
 use crate::history::*;
-use crate::registry::{CHECKS, Evidence};
-use super::told;
 use crate::judge;
+use crate::registry::{CHECKS, Evidence};
 use broker_types::Offset;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -112,9 +112,16 @@ const MUTATIONS: &[(&str, &str, Mutation)] = &[
     }),
     ("unseen", "the log ends before the last acknowledged record", |history| {
         let durable = durable(history);
-        let mut polls: Vec<&mut Poll> = history.ops.iter_mut().filter_map(poll).filter(|poll| poll.is_final).collect();
-        for poll in polls.iter_mut().rev() {
-            let Some(last) = poll.records.last() else { continue };
+        let mut ends: Vec<usize> = Vec::new();
+        for partition in [partition(0), partition(1)] {
+            let is_end = |op: &mut Op| {
+                poll(op).is_some_and(|poll| poll.is_final && poll.partition == partition && !poll.records.is_empty())
+            };
+            ends.extend(history.ops.iter_mut().rposition(is_end));
+        }
+        for end in ends {
+            let poll = poll(&mut history.ops[end]).expect("it was one above");
+            let last = poll.records[poll.records.len() - 1];
             if durable.iter().any(|send| Some(send.value) == last.value) {
                 poll.next_position = last.offset;
                 poll.records.pop();
@@ -124,23 +131,32 @@ const MUTATIONS: &[(&str, &str, Mutation)] = &[
         false
     }),
     ("dirty-read", "a record without a known outcome was read, and is gone at the end", |history| {
-        let unknown: BTreeSet<ValueId> =
-            history.ops.iter().filter(|op| op.outcome == Outcome::Unknown).filter_map(send).map(|send| send.value).collect();
+        let unknown: BTreeSet<ValueId> = history
+            .ops
+            .iter()
+            .filter(|op| op.outcome == Outcome::Unknown)
+            .filter_map(send)
+            .map(|send| send.value)
+            .collect();
         let Some(value) = read_values(history, false).intersection(&unknown).next().copied() else { return false };
         drop_from_final_reads(history, value)
     }),
     ("inconsistent-offset", "one reader sees another record at an offset", |history| {
         let durable = durable(history);
         let partition = durable[0].partition;
-        let mut reads = history.ops.iter_mut().filter_map(poll).filter(|poll| !poll.is_final && poll.partition == partition);
+        let mut reads =
+            history.ops.iter_mut().filter_map(poll).filter(|poll| !poll.is_final && poll.partition == partition);
         let Some(read) = reads.find_map(|poll| poll.records.first_mut()) else { return false };
-        let Some(other) = durable.iter().find(|s| s.partition == partition && Some(s.value) != read.value) else { return false };
+        let Some(other) = durable.iter().find(|s| s.partition == partition && Some(s.value) != read.value) else {
+            return false;
+        };
         (read.value, read.digest) = (Some(other.value), digest(other.value));
         true
     }),
     ("failed-write-read", "a record that was read had been refused", |history| {
         let read = read_values(history, true);
-        let Some((_, op)) = sends(history).find(|(_, op)| send(op).is_some_and(|send| read.contains(&send.value))) else {
+        let Some((_, op)) = sends(history).find(|(_, op)| send(op).is_some_and(|send| read.contains(&send.value)))
+        else {
             return false;
         };
         op.outcome = Outcome::Fail;
@@ -151,9 +167,11 @@ const MUTATIONS: &[(&str, &str, Mutation)] = &[
     }),
     ("duplicate", "an idempotent producer's record is there again at the end", |history| {
         let send = durable(history).remove(0);
-        let polls = history.ops.iter_mut().filter_map(poll).filter(|poll| poll.is_final && poll.partition == send.partition);
+        let polls =
+            history.ops.iter_mut().filter_map(poll).filter(|poll| poll.is_final && poll.partition == send.partition);
         let Some(last) = polls.last() else { return false };
-        let read = Read { offset: last.next_position, value: Some(send.value), digest: send.digest, leader_epoch: None };
+        let read =
+            Read { offset: last.next_position, value: Some(send.value), digest: send.digest, leader_epoch: None };
         last.records.push(read);
         last.next_position += 1;
         last.high_watermark = Some(last.next_position);
@@ -191,7 +209,9 @@ const MUTATIONS: &[(&str, &str, Mutation)] = &[
             .collect();
         let pair = sends.iter().enumerate().find_map(|(at, (session, first))| {
             let mut later = sends[at + 1..].iter();
-            later.find(|(other, second)| other == session && second.partition == first.partition).map(|later| (first, &later.1))
+            later
+                .find(|(other, second)| other == session && second.partition == first.partition)
+                .map(|later| (first, &later.1))
         });
         let Some((first, second)) = pair else { return false };
         exchange(history, &first.clone(), &second.clone())
@@ -205,7 +225,8 @@ const MUTATIONS: &[(&str, &str, Mutation)] = &[
     ("future-read", "a record is read before it is sent", |history| {
         let read = read_values(history, false);
         let late = history.ops.iter().map(|op| op.invoked).max().unwrap_or_default();
-        let Some((_, op)) = sends(history).find(|(_, op)| send(op).is_some_and(|send| read.contains(&send.value))) else {
+        let Some((_, op)) = sends(history).find(|(_, op)| send(op).is_some_and(|send| read.contains(&send.value)))
+        else {
             return false;
         };
         (op.invoked, op.returned) = (SimTime(late.0 + 1), Some(SimTime(late.0 + 2)));
@@ -227,7 +248,9 @@ const MUTATIONS: &[(&str, &str, Mutation)] = &[
     ("stale-poll", "a poll is told an end of the log from long ago", |history| {
         let durable = durable(history);
         let mut polls = history.ops.iter_mut().filter_map(poll).filter(|poll| poll.is_final && poll.after_seek);
-        let Some(poll) = polls.find(|poll| durable.iter().any(|send| send.partition == poll.partition)) else { return false };
+        let Some(poll) = polls.find(|poll| durable.iter().any(|send| send.partition == poll.partition)) else {
+            return false;
+        };
         (poll.high_watermark, poll.last_stable) = (Some(Offset(0)), Some(Offset(0)));
         true
     }),
@@ -241,7 +264,10 @@ const MUTATIONS: &[(&str, &str, Mutation)] = &[
             .collect();
         let pair = ops.iter().enumerate().find_map(|(at, (_, returned, session, first))| {
             let mut later = ops[at + 1..].iter();
-            later.find(|(invoked, _, other, second)| invoked > returned && other != session && second.partition == first.partition)
+            later
+                .find(|(invoked, _, other, second)| {
+                    invoked > returned && other != session && second.partition == first.partition
+                })
                 .map(|later| (first, &later.3))
         });
         let Some((first, second)) = pair else { return false };
@@ -282,7 +308,8 @@ fn every_mutation_is_refused_by_the_check_it_is_made_for() {
             also.extend(fired(&results).iter().filter(|id| *id != check).map(|id| (*id).to_owned()));
         }
         assert!(sites > 0, "{check}: no history has a place for the mutation");
-        writeln!(matrix, "{check}: {story}\n    also: {}", also.into_iter().collect::<Vec<_>>().join(" ")).expect("a string");
+        writeln!(matrix, "{check}: {story}\n    also: {}", also.into_iter().collect::<Vec<_>>().join(" "))
+            .expect("a string");
     }
     for check in CHECKS.iter().filter(|check| check.evidence == Evidence::BlackBox) {
         assert!(MUTATIONS.iter().any(|(id, ..)| *id == check.id), "{} has no mutation", check.id);

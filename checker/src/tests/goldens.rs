@@ -29,7 +29,8 @@ impl Story {
     fn send(self, session: u32, acks: Acks, value: u64, offset: i64) -> Self {
         let (value, idempotent) = (ValueId(value), acks == Acks::All);
         let offset = Some(Offset(offset));
-        let send = Send { partition: partition(0), value, digest: digest(value), acks, idempotent, offset, error: None };
+        let send =
+            Send { partition: partition(0), value, digest: digest(value), acks, idempotent, offset, error: None };
         self.op(session, Outcome::Ok, OpKind::Send(send))
     }
 
@@ -37,7 +38,12 @@ impl Story {
         let end = position + values.len() as i64;
         let read = |(offset, value): (i64, &u64)| {
             let value = ValueId(*value);
-            Read { offset: Offset(offset), value: Some(value), digest: digest(value), leader_epoch: Some(LeaderEpoch(0)) }
+            Read {
+                offset: Offset(offset),
+                value: Some(value),
+                digest: digest(value),
+                leader_epoch: Some(LeaderEpoch(0)),
+            }
         };
         let poll = Poll {
             partition: partition(0),

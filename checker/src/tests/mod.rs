@@ -2,12 +2,10 @@
 
 mod black_box;
 mod goldens;
-mod reference;
 mod recording;
+mod reference;
 mod the_end;
 mod white_box;
-
-
 
 use crate::verdict::{CheckOutcome, CheckResult};
 

@@ -34,9 +34,16 @@ proptest! {
 fn a_wrong_line_is_refused_by_its_number() {
     let refused = |text: &str| read_history(text).expect_err("it is wrong");
     assert_eq!(read_history(OK).expect("one operation").ops.len(), 1);
-    assert!(refused(&format!("{OK}\n\n{{}}")).starts_with("line 3: missing field"), "{}", refused(&format!("{OK}\n\n{{}}")));
+    assert!(
+        refused(&format!("{OK}\n\n{{}}")).starts_with("line 3: missing field"),
+        "{}",
+        refused(&format!("{OK}\n\n{{}}"))
+    );
     assert_eq!(refused(&format!("{OK}\n{OK}")), "line 2: operation 1 was told before");
-    assert_eq!(refused(&OK.replace("\"returned\":9", "\"returned\":4")), "line 1: operation 1 returned before it was invoked");
+    assert_eq!(
+        refused(&OK.replace("\"returned\":9", "\"returned\":4")),
+        "line 1: operation 1 returned before it was invoked"
+    );
     assert_eq!(refused(&OK.replace("\"end\":3", "\"end\":-3")), "line 1: operation 1: end -3 is no offset");
     let huge = OK.replace("\"end\":3", "\"end\":9223372036854775807");
     assert!(refused(&huge).ends_with("is no offset"));

@@ -22,7 +22,9 @@ pub(super) enum Step {
 pub(super) enum Came {
     Ok,
     Refused,
-    Unknown { took_effect: bool },
+    Unknown {
+        took_effect: bool,
+    },
     /// Without idempotence: taken effect, and again after a retry.
     Twice,
     /// Without idempotence: takes effect some steps later.
@@ -217,10 +219,16 @@ pub(super) fn steps(length: impl Into<prop::collection::SizeRange>) -> impl Stra
     );
     let poll = (session.clone(), partition.clone(), 1usize..6, lasts.clone())
         .prop_map(|(session, partition, most, lasts)| Step::Poll { session, partition, most, lasts });
-    let seek = (session.clone(), partition.clone(), any::<u8>())
-        .prop_map(|(session, partition, to)| Step::Seek { session, partition, to });
-    let tail = (session, partition.clone(), lasts)
-        .prop_map(|(session, partition, lasts)| Step::TailRead { session, partition, lasts });
+    let seek = (session.clone(), partition.clone(), any::<u8>()).prop_map(|(session, partition, to)| Step::Seek {
+        session,
+        partition,
+        to,
+    });
+    let tail = (session, partition.clone(), lasts).prop_map(|(session, partition, lasts)| Step::TailRead {
+        session,
+        partition,
+        lasts,
+    });
     let step = prop_oneof![
         10 => send,
         8 => poll,

@@ -123,7 +123,8 @@ fn story() -> Vec<Event> {
     says(103, 0, &[appended(META, 0, 1, 10, Follower), appended(META, 1, 1, 11, Follower)]);
     says(101, 0, &[watermark(META, 1, 2, 2, Leader)]);
     says(102, 0, &[watermark(META, 1, 2, 2, Follower)]);
-    let registrations = [registered(1, 1), unfenced(1, 1), registered(2, 2), unfenced(2, 2), registered(3, 3), unfenced(3, 3)];
+    let registrations =
+        [registered(1, 1), unfenced(1, 1), registered(2, 2), unfenced(2, 2), registered(3, 3), unfenced(3, 3)];
     says(101, 0, &registrations);
     says(101, 0, &[changed(Some(1), 0, 0, &[1, 2, 3])]);
     says(102, 0, &registrations);
@@ -249,19 +250,31 @@ const CHANGES: &[(&str, &str, Change)] = &[
         story.extend([Down(2), Says(2, 1, loaded(5)), Says(2, 1, appended(data(), 5, 1, 30, ReplicaRole::Leader))]);
     }),
     ("leader-completeness", "a follower that lacks a committed record is elected", |story| {
-        replace(story, &Says(2, 0, leads(1, 2, &[2, 3])), &[
-            Says(2, 0, Observation::BecameFollower { partition: data(), leader_epoch: LeaderEpoch(1), leader: None }),
-            Says(1, 1, loaded(1)),
-            Says(1, 1, leads(1, 1, &[2, 3])),
-        ]);
+        replace(
+            story,
+            &Says(2, 0, leads(1, 2, &[2, 3])),
+            &[
+                Says(
+                    2,
+                    0,
+                    Observation::BecameFollower { partition: data(), leader_epoch: LeaderEpoch(1), leader: None },
+                ),
+                Says(1, 1, loaded(1)),
+                Says(1, 1, leads(1, 1, &[2, 3])),
+            ],
+        );
     }),
     ("committed-truncated", "a follower truncates to its own high watermark when the leader changes", |story| {
-        replace(story, &Says(3, 0, follows(1, 2)), &[
-            Says(3, 0, follows(1, 2)),
-            Says(3, 0, truncated(data(), 2, 0)),
-            Says(3, 0, appended(data(), 0, 0, 20, ReplicaRole::Follower)),
-            Says(3, 0, appended(data(), 1, 0, 21, ReplicaRole::Follower)),
-        ]);
+        replace(
+            story,
+            &Says(3, 0, follows(1, 2)),
+            &[
+                Says(3, 0, follows(1, 2)),
+                Says(3, 0, truncated(data(), 2, 0)),
+                Says(3, 0, appended(data(), 0, 0, 20, ReplicaRole::Follower)),
+                Says(3, 0, appended(data(), 1, 0, 21, ReplicaRole::Follower)),
+            ],
+        );
     }),
     ("committed-truncated", "recovery cuts a committed record though nothing was lost", |story| {
         story.extend([Down(3), Says(3, 1, loaded(1))]);
@@ -388,15 +401,28 @@ fn every_change_is_refused_by_the_check_it_is_made_for() {
     insta::assert_snapshot!("kill_matrix_white_box", matrix);
 }
 
+#[test]
+fn a_new_controllers_first_election_is_held_against_what_its_predecessor_told() {
+    let mut story = story();
+    story.push(Says(101, 1, changed(Some(1), 2, 3, &[1])));
+    assert_eq!(fired(&judge(&story)), Vec::<&str>::new());
+    let last = story.len() - 1;
+    story[last] = Says(101, 1, changed(Some(3), 3, 3, &[3]));
+    assert_eq!(fired(&judge(&story)), ["registration-epochs"]);
+    story.insert(last, Says(102, 0, changed(Some(2), 1, 3, &[2])));
+    story[last + 1] = Says(101, 1, changed(Some(3), 2, 4, &[3]));
+    assert_eq!(fired(&judge(&story)), ["clean-election"]);
+}
+
 /// All of the ISR loses power at once, and what was committed goes with it.
 fn power_loss_of_all(nodes: &[i32]) -> Vec<Event> {
     let mut story = story();
     story.extend(nodes.iter().map(|node| Lost(*node, LossKind::PowerLoss)));
     story.extend([
         Says(102, 0, changed(None, 2, 3, &[2, 3, 1])),
-        Says(102, 0, changed(Some(3), 3, 4, &[3])),
+        Says(102, 0, changed(Some(3), 3, 4, &[2, 3])),
         Says(3, 1, loaded(1)),
-        Says(3, 1, leads(3, 1, &[3])),
+        Says(3, 1, leads(3, 1, &[2, 3])),
         Says(3, 1, appended(data(), 1, 3, 40, ReplicaRole::Leader)),
         Says(3, 1, watermark(data(), 3, 2, 2, ReplicaRole::Leader)),
     ]);
@@ -416,6 +442,23 @@ fn a_power_loss_of_the_whole_isr_is_beyond_the_budget() {
 #[test]
 fn a_power_loss_of_one_member_pays_for_nothing() {
     assert_eq!(fired(&judge(&power_loss_of_all(&[3]))), ["leader-completeness"]);
+}
+
+#[test]
+fn a_budget_that_was_exceeded_is_whole_again_once_the_member_has_rejoined() {
+    // With min.insync.replicas = 1 any loss of a member is one too many.
+    let mut story = story();
+    story.extend([
+        Lost(3, LossKind::PowerLoss),
+        Says(102, 0, changed(Some(2), 1, 3, &[2, 1])),
+        Says(3, 1, loaded(5)),
+        Says(102, 0, changed(Some(2), 1, 4, &[2, 1, 3])),
+    ]);
+    let mut lone = ctx();
+    lone.defaults.min_isr = 1;
+    let excuses = &tell(lone, &story).excuses()[&data()];
+    let beyond: Vec<_> = excuses.iter().filter(|excuse| excuse.kind == ExcuseKind::LossBeyondBudget).collect();
+    assert!(!beyond.is_empty() && beyond.iter().all(|excuse| excuse.until.is_some()), "{excuses:?}");
 }
 
 #[test]
@@ -444,7 +487,7 @@ fn an_unclean_election_counts_where_it_is_configured() {
         let result = results.iter().find(|result| result.id == check).expect("every check tells");
         assert_eq!(result.allowed, [("unclean-election".to_owned(), 1)].into(), "{check}");
     }
-    assert_eq!(fired(&judge(&story)), ["leader-completeness", "clean-election"]);
+    assert_eq!(fired(&judge(&story)), ["leader-completeness", "committed-truncated", "clean-election"]);
 }
 
 #[test]

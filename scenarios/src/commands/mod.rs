@@ -1,5 +1,6 @@
 //! What each command does.
 
+mod bench;
 mod run;
 mod scenario;
 
@@ -21,6 +22,7 @@ pub fn main(cli: Cli) -> ExitCode {
     let common = cli.common;
     match cli.command {
         Command::Run(args) => run::run(&args, &common),
+        Command::Bench(args) => bench::bench(&args, &common),
         Command::Scenario(command) => scenario::scenario(&command, &common),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "trial", &mut std::io::stdout());
@@ -32,7 +34,7 @@ pub fn main(cli: Cli) -> ExitCode {
             let _ = std::io::stdout().write_all(&page);
             ExitCode::SUCCESS
         }
-        Command::Explore(_) | Command::Bugs(_) | Command::Bench(_) | Command::Doctor(_) => {
+        Command::Explore(_) | Command::Bugs(_) | Command::Doctor(_) => {
             eprintln!("trial: this command is not built yet");
             ExitCode::from(USAGE)
         }

@@ -74,6 +74,7 @@ pub(super) fn run(args: &RunArgs, common: &Common) -> ExitCode {
         until: args.until,
         named: args.scenario.clone(),
         log: args.log.clone().map(|filter| (filter, out.join("logs"))),
+        workloads: Vec::new(),
     };
     let watch = Arc::new(Watch::default());
     let report = with_status(progress(common), &watch, scenario.run.duration.0, || {

@@ -28,7 +28,7 @@ fn config(isolation: Isolation) -> ConsumerConfig {
 }
 
 /// Partitions whose position was set otherwise than by reading.
-fn seeked(events: &[ConsumerEvent]) -> Vec<TopicPartition> {
+pub(super) fn seeked(events: &[ConsumerEvent]) -> Vec<TopicPartition> {
     let moved = events.iter().filter_map(|event| match event {
         ConsumerEvent::Positioned { partition, .. } | ConsumerEvent::Truncated { partition, .. } => Some(partition.clone()),
         ConsumerEvent::Failed(_) => None,
@@ -37,7 +37,7 @@ fn seeked(events: &[ConsumerEvent]) -> Vec<TopicPartition> {
 }
 
 /// A moment of this client's clock as simulated time; a little early rather than late, since its clock may drift.
-fn asked_at(env: &SharedEnv, scene: &Scene) -> impl Fn(broker_types::MonoTime) -> checker::SimTime {
+pub(super) fn asked_at(env: &SharedEnv, scene: &Scene) -> impl Fn(broker_types::MonoTime) -> checker::SimTime {
     let (mono, now) = (env.mono(), moment(scene.world.now()));
     move |at| {
         let ago = mono.since(at);

@@ -1,9 +1,11 @@
 //! What clients do: loops over our own client, each on a host of its own, that write down what they invoke and get.
 
 mod consume;
+mod own;
 mod produce;
 
 pub use consume::{consume, read_to_end};
+pub use own::{Own, SendAs, Session};
 pub use produce::produce;
 
 use crate::cluster::Shared;

@@ -50,8 +50,10 @@ impl ControllerChannel {
                 }
                 self.channel = None;
                 // News of a leader end the pause; a quorum that has ended has no more of them.
-                if let First::Left(Err(_)) = race(leader.changed(), self.backoff.pause(&*env)).await {
-                    self.backoff.pause(&*env).await;
+                match race(leader.changed(), self.backoff.pause(&*env)).await {
+                    First::Left(Ok(())) => self.backoff.reset(),
+                    First::Left(Err(_)) => self.backoff.pause(&*env).await,
+                    First::Right(()) => {}
                 }
             }
         })

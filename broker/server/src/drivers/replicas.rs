@@ -341,7 +341,8 @@ impl Replicas {
 
     /// Why a partition is not here: nobody knows it, or another broker has it.
     fn absent(&self, partition: TopicIdPartition) -> ErrorCode {
-        match self.image.partition(partition) {
+        // Of the node's image, which may be newer than what the replicas were told.
+        match self.node.image().partition(partition) {
             Some(_) if self.failed => ErrorCode::KafkaStorageError,
             Some(_) => ErrorCode::NotLeaderOrFollower,
             None => ErrorCode::UnknownTopicOrPartition,

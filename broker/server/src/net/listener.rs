@@ -9,11 +9,23 @@ use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::sync::watch;
 
-/// Accepts until the node stops.
-pub(crate) async fn accept(node: Arc<Node>, kind: ListenerKind, mut listener: Box<dyn Listener>) {
+/// Accepts until the node stops, from when `open` becomes true. Who connects before that waits, as with Kafka.
+pub(crate) async fn accept(
+    node: Arc<Node>,
+    kind: ListenerKind,
+    mut listener: Box<dyn Listener>,
+    open: Option<watch::Receiver<bool>>,
+) {
     let limits = Arc::new(Limits::default());
     let mut stopping = node.stopping.clone();
+    if let Some(mut open) = open {
+        match race(stopping.wait_for(|stop| *stop), open.wait_for(|open| *open)).await {
+            First::Right(Ok(_)) => {}
+            First::Left(_) | First::Right(Err(_)) => return,
+        }
+    }
     loop {
         let accepted = match race(stopping.wait_for(|stop| *stop), listener.accept()).await {
             First::Left(_) => return,

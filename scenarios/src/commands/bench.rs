@@ -1,0 +1,47 @@
+//! `trial bench`.
+
+use crate::bench::{Figures, measure};
+use crate::cli::{BenchArgs, Common, Format};
+use serde_json::json;
+use std::process::ExitCode;
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+pub(super) fn bench(args: &BenchArgs, common: &Common) -> ExitCode {
+    let mut all: Vec<Figures> = Vec::new();
+    for turn in 1..=args.repeat {
+        if !common.quiet {
+            eprintln!("measuring, {turn} of {}", args.repeat);
+        }
+        all.push(measure());
+    }
+    let of = |pick: fn(&Figures) -> f64| median(all.iter().map(pick).collect());
+    let produces = of(|figures| figures.produces_per_cpu_second);
+    let idle = of(|figures| figures.idle_simulated_seconds_per_cpu_second);
+    let run = of(|figures| figures.run_60s_cpu_seconds);
+    let rss = all.iter().map(|figures| figures.peak_rss_bytes).max().unwrap_or(0);
+    match common.format {
+        Format::Json => println!(
+            "{:#}",
+            json!({
+                "produces_per_cpu_second": produces.round(),
+                "idle_simulated_seconds_per_cpu_second": idle.round(),
+                "run_60s_cpu_seconds": run,
+                "peak_rss_bytes": rss,
+                "layers": {},
+                "repeat": args.repeat,
+            })
+        ),
+        Format::Text => {
+            println!("{:>10.0}  acks=all produces per CPU-second (RF 3, 100 bytes, 8 producers, trace and checks on)", produces);
+            println!("{:>10.0}  simulated seconds per CPU-second, idle cluster of 3 brokers and 3 controllers", idle);
+            println!("{:>10.2}  CPU-seconds for a 60 s run at 300 requests per second, every check on", run);
+            println!("{:>10.0}  MiB peak resident set", rss as f64 / f64::from(1 << 20));
+            println!("median of {} (debug assertions {})", args.repeat, if cfg!(debug_assertions) { "on" } else { "off" });
+        }
+    }
+    ExitCode::SUCCESS
+}
