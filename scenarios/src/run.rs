@@ -239,7 +239,8 @@ async fn drive(world: World, scenario: Scenario, own: Vec<workload::Own>, schedu
     let state = end_state(&cluster, canaries);
     (brought.faults, brought.without_effect) = faults.account();
     if let Some(judge) = shared.take_judge() {
-        brought.context = { let mut judge = judge; let context = judge.context_mut().clone(); brought.context.excuses = Some(judge.excuses()); let excuses = brought.context.excuses.take(); brought.checks = judge.finish(&state); Context { excuses, ..context } };
+        brought.context = Context { excuses: Some(judge.excuses()), ..judge.context().clone() };
+        brought.checks = judge.finish(&state);
         brought.context.final_reads_reached_end = brought.reached_end.iter().copied().collect();
         brought.checks.extend(checker::converged(&state, &brought.context));
     }

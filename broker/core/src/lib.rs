@@ -9,10 +9,12 @@
 //! - [`log`]: one log without its bytes: offsets, leader epochs, producers (KIP-101, KIP-98)
 //! - [`partition`]: one replica of one partition, leading or following (KIP-320, KIP-497)
 //! - [`purgatory`]: requests that wait for an offset or for time
+//! - [`planted`]: historic bugs, for a testbed to prove itself on; not compiled into what ships
 
 pub mod controller;
 pub mod log;
 pub mod metadata;
 pub mod partition;
+pub mod planted;
 pub mod purgatory;
 pub mod raft;

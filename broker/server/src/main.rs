@@ -6,6 +6,12 @@ mod cli;
 use clap::Parser;
 use std::process::ExitCode;
 
+// Features unify across a build: this looks at what is really linked, however it got in.
+const _: () = assert!(
+    !broker_core::planted::BUILT_IN,
+    "broker-core has planted bugs in it: build the broker without feature `planted-bugs`"
+);
+
 fn main() -> ExitCode {
     match cli::run(cli::Cli::parse()) {
         Ok(code) => code,

@@ -1,6 +1,7 @@
 //! The replica as follower: where it fetches, what it appends, what it cuts.
 
 use super::{BatchId, FetchPosition, FetchResponse, FetchResult, InFlight, Output, PartitionMetadata, Replica, Role};
+use crate::planted::{Bug, planted};
 use broker_types::MonoTime;
 use broker_types::{BatchSummary, BrokerId, ErrorCode, LeaderEpoch, Observation, Offset, ReplicaRole};
 use std::time::Duration;
@@ -59,8 +60,7 @@ impl Replica {
 
     pub(super) fn fetch_response(&mut self, now: MonoTime, response: FetchResponse, out: &mut Vec<Output>) {
         let current = match &mut self.role {
-            // planted: Z08 (take any answer of this leader epoch, whatever was asked)
-            Role::Follower(follower) if follower.asked == Some(response.asked) => {
+            Role::Follower(follower) if planted(Bug::Z08) || follower.asked == Some(response.asked) => {
                 follower.asked = None;
                 true
             }
@@ -139,7 +139,9 @@ impl Replica {
     /// Whether `summary` continues this log: in offset, in epoch, and not from a later history than the one asked for
     /// (KAFKA-18723: a slow answer may have been read after its sender was deposed, truncated and appended again).
     fn check_continuity(&self, asked: &FetchPosition, summary: &BatchSummary) -> Result<LeaderEpoch, &'static str> {
-        // planted: Z08 (check nothing)
+        if planted(Bug::Z08) {
+            return summary.leader_epoch.ok_or("it has no leader epoch");
+        }
         let next = self.log.offsets().next;
         if summary.last_offset_delta < 0 {
             return Err("it has no offsets");
@@ -167,7 +169,8 @@ impl Replica {
         leader_epoch: LeaderEpoch,
         out: &mut Vec<Output>,
     ) {
-        let base = summary.base_offset;
+        let next = self.log.offsets().next;
+        let base = if planted(Bug::Z08) { next.max(summary.base_offset) } else { summary.base_offset };
         if self.log.assign_epoch(leader_epoch, base) {
             out.push(Output::CheckpointEpochs);
         }

@@ -38,6 +38,7 @@ pub use io::{
 };
 
 use crate::log::{LogState, RecoveredLog};
+use crate::planted::{Bug, planted};
 use broker_types::{
     BatchSummary, BrokerEpoch, BrokerId, ErrorCode, LeaderEpoch, MonoTime, Observation, Offset, PartitionEpoch,
     ReplicaRole,
@@ -308,7 +309,11 @@ impl Replica {
 
     fn become_follower(&mut self, metadata: &PartitionMetadata, out: &mut Vec<Output>) {
         let epoch = metadata.leader_epoch;
-        // planted: R01 (cut the log to the own high watermark here, instead of asking the leader)
+        // A follower's high watermark is a round trip behind: what it cut here, a producer may have been told is safe.
+        // The tail stays until the leader of this epoch says where their histories part (KIP-101).
+        if planted(Bug::R01) && self.in_flight.is_empty() {
+            self.truncate_to(self.log.offsets().high_watermark, out);
+        }
         self.answer_all_waiting(ErrorCode::NotLeaderOrFollower, out);
         info!(partition = %self.config.partition, leader_epoch = %epoch, leader = ?metadata.leader, "became follower");
         out.push(Output::Observe(Observation::BecameFollower {
@@ -368,8 +373,9 @@ impl Replica {
                 role: append.role,
             }));
             if let (Role::Leader(leader), Some(waiter)) = (&mut self.role, append.waiter) {
-                // planted: Z01 (answer acks=all here as well)
-                leader.park(append.base, last, waiter);
+                // acks=all waits for the high watermark: until then the record is on this one disk only.
+                let acks = if planted(Bug::Z01) { Acks::Leader } else { waiter.acks };
+                leader.park(append.base, last, Waiter { acks, ..waiter });
             }
         }
         self.maybe_flush(out);

@@ -2,6 +2,7 @@
 
 use super::leader::Leader;
 use super::{ConsumerFetch, ListedBy, ListedOffset, Read, ReadLimit, Replica, Role, TimestampBound};
+use crate::planted::{Bug, planted};
 use broker_types::{ErrorCode, LeaderEpoch, Offset, OffsetAndEpoch};
 
 impl Replica {
@@ -11,8 +12,12 @@ impl Replica {
     /// FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH, NOT_LEADER_OR_FOLLOWER, OFFSET_OUT_OF_RANGE, KAFKA_STORAGE_ERROR.
     pub fn consumer_fetch(&self, fetch: &ConsumerFetch) -> Result<Read, ErrorCode> {
         self.replica_in(fetch.current_leader_epoch, !fetch.from_follower)?;
-        let limit = if fetch.read_committed { ReadLimit::LastStableOffset } else { ReadLimit::HighWatermark };
-        // planted: Z02 (ReadLimit::LogEnd for `read_uncommitted`)
+        let limit = match fetch.read_committed {
+            true => ReadLimit::LastStableOffset,
+            // What is past the high watermark goes with this leader, and was never there for the next one's readers.
+            false if planted(Bug::Z02) => ReadLimit::LogEnd,
+            false => ReadLimit::HighWatermark,
+        };
         self.read(fetch.offset, fetch.last_fetched_epoch, limit)
     }
 

@@ -5,6 +5,7 @@ use super::{
     Fault, FetchOutcome, FetchRequest, FetchedRecords, Output, PeerResponse, Raft, RaftConfig, Request, Response, Role,
     SendId, Shutdown, retry_backoff,
 };
+use crate::planted::{Bug, planted};
 use broker_types::{ErrorCode, LeaderEpoch, MonoTime, NodeId, Observation, Offset, OffsetAndEpoch, ReplicaRole};
 
 /// Follows a leader.
@@ -94,8 +95,7 @@ impl Raft {
     /// A voter's fetch offset tells the leader: up to here it is on my disk. An observer is not counted and need not
     /// wait.
     fn may_fetch(&self) -> bool {
-        // planted: K02 (return true: fetch from a log end that a power loss can take back)
-        !self.config.is_voter() || self.log.is_flushed()
+        !self.config.is_voter() || self.log.is_flushed() || planted(Bug::K02)
     }
 
     pub(super) fn pursue_follower(&mut self, now: MonoTime, out: &mut Vec<Output>) {

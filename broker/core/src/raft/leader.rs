@@ -6,6 +6,7 @@ use super::{
     ProposedBatch, Raft, RaftConfig, ReplicaDescription, ReplicaKey, Reply, Request, RequestId, Response, Role, SendId,
     retry_backoff,
 };
+use crate::planted::{Bug, planted};
 use broker_types::{ErrorCode, LeaderEpoch, MonoTime, NodeId, Observation, Offset, OffsetAndEpoch, ReplicaRole};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -132,10 +133,9 @@ impl Leader {
     }
 
     /// The largest offset below which a majority has everything on disk. `None` before a majority has fetched.
-    fn majority_end(&self, config: &RaftConfig, own_flushed_end: Offset) -> Option<Offset> {
-        // planted: K02 (count the own log end, flushed or not)
+    fn majority_end(&self, config: &RaftConfig, own_end: Offset) -> Option<Offset> {
         let mut ends: Vec<Offset> = self.voters.values().filter_map(|voter| voter.progress.end).collect();
-        ends.push(own_flushed_end);
+        ends.push(own_end);
         ends.sort_unstable_by(|a, b| b.cmp(a));
         ends.get(config.voters.majority() - 1).copied()
     }
@@ -229,7 +229,9 @@ impl Raft {
     /// on a majority can still be replaced by a leader that has a newer epoch in its log (Raft §5.4.2).
     fn count_disks(&mut self, out: &mut Vec<Output>) {
         let Role::Leader(leader) = &self.role else { return };
-        let Some(to) = leader.majority_end(&self.config, self.log.flushed_end()) else { return };
+        // Only what is on disk counts: a power loss takes back the rest, and with it what was called committed.
+        let own_end = if planted(Bug::K02) { self.log.end() } else { self.log.flushed_end() };
+        let Some(to) = leader.majority_end(&self.config, own_end) else { return };
         if to > leader.epoch_start && to > self.high_watermark {
             self.advance_high_watermark(to, ReplicaRole::Leader, out);
         }

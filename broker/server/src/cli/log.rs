@@ -57,11 +57,15 @@ impl Observer for Facts {
             Observation::Appended { partition, base, last, leader_epoch, size, role, .. } => {
                 trace!(target: FACTS, %partition, %base, %last, %leader_epoch, size, %role, "appended");
             }
-            Observation::Truncated { partition, from, to } => info!(target: FACTS, %partition, %from, %to, "log truncated"),
+            Observation::Truncated { partition, from, to } => {
+                info!(target: FACTS, %partition, %from, %to, "log truncated")
+            }
             Observation::HighWatermark { partition, leader_epoch, high_watermark, log_end, role } => {
                 trace!(target: FACTS, %partition, %leader_epoch, %high_watermark, %log_end, %role, "high watermark set");
             }
-            Observation::LogStart { partition, log_start } => info!(target: FACTS, %partition, %log_start, "log start moved"),
+            Observation::LogStart { partition, log_start } => {
+                info!(target: FACTS, %partition, %log_start, "log start moved")
+            }
             Observation::BecameLeader { partition, leader_epoch, start, isr } => {
                 info!(target: FACTS, %partition, %leader_epoch, %start, ?isr, "leads");
             }
@@ -79,12 +83,16 @@ impl Observer for Facts {
             Observation::QuorumCandidate { epoch } => info!(target: FACTS, %epoch, "stands for election"),
             Observation::QuorumVote { epoch, candidate } => debug!(target: FACTS, %epoch, %candidate, "votes"),
             Observation::QuorumLeader { epoch, start } => info!(target: FACTS, %epoch, %start, "leads the quorum"),
-            Observation::QuorumFollower { epoch, leader } => info!(target: FACTS, %epoch, %leader, "follows in the quorum"),
+            Observation::QuorumFollower { epoch, leader } => {
+                info!(target: FACTS, %epoch, %leader, "follows in the quorum")
+            }
             Observation::QuorumResigned { epoch } => info!(target: FACTS, %epoch, "resigned from the quorum's lead"),
             Observation::BrokerRegistered { broker, broker_epoch } => {
                 info!(target: FACTS, %broker, %broker_epoch, "broker registered");
             }
-            Observation::BrokerFenced { broker, broker_epoch } => info!(target: FACTS, %broker, %broker_epoch, "broker fenced"),
+            Observation::BrokerFenced { broker, broker_epoch } => {
+                info!(target: FACTS, %broker, %broker_epoch, "broker fenced")
+            }
             Observation::BrokerUnfenced { broker, broker_epoch } => {
                 info!(target: FACTS, %broker, %broker_epoch, "broker unfenced");
             }

@@ -403,8 +403,10 @@ impl Quorum {
     }
 
     async fn append(&mut self, batches: Vec<RecordBatch>, role: ReplicaRole) -> Result<(), StorageError> {
-        for batch in &batches {
-            let summary = batch.summary();
+        let summaries: Vec<_> = batches.iter().map(RecordBatch::summary).collect();
+        let place = |batch: RecordBatch| LogBatch { summary: batch.summary(), parts: [batch.into_bytes(), Bytes::new()] };
+        self.log.append(batches.into_iter().map(place).collect()).await?;
+        for summary in summaries {
             self.observe(Observation::Appended {
                 partition: TopicIdPartition::METADATA,
                 base: summary.base_offset,
@@ -415,8 +417,7 @@ impl Quorum {
                 role,
             });
         }
-        let place = |batch: RecordBatch| LogBatch { summary: batch.summary(), parts: [batch.into_bytes(), Bytes::new()] };
-        self.log.append(batches.into_iter().map(place).collect()).await
+        Ok(())
     }
 
     async fn read(&mut self, range: LogRange) -> Result<Bytes, StorageError> {

@@ -989,9 +989,7 @@ impl Replicas {
         let Some(hosted) = self.hosted.get_mut(&partition) else { return Ok(()) };
         let before = hosted.log.recovery_point();
         if let Some(cut) = hosted.log.truncate_to(to).await? {
-            let (from, to) = (cut.from, cut.to);
-            hosted.drop_snapshots_beyond(&self.node.env, to).await?;
-            self.node.observer.observe(Observation::Truncated { partition, from, to });
+            hosted.drop_snapshots_beyond(&self.node.env, cut.to).await?;
             if hosted.log.recovery_point() < before {
                 self.checkpoint_recovery_points().await?;
             }
@@ -1001,10 +999,8 @@ impl Replicas {
 
     async fn truncate_fully(&mut self, partition: TopicIdPartition, offset: Offset) -> Result<(), StorageError> {
         let Some(hosted) = self.hosted.get_mut(&partition) else { return Ok(()) };
-        let from = hosted.log.log_end();
         hosted.log.truncate_fully_and_start_at(offset).await?;
         hosted.drop_snapshots_beyond(&self.node.env, Offset::ZERO).await?;
-        self.node.observer.observe(Observation::Truncated { partition, from, to: offset });
         self.checkpoint_log_starts().await?;
         self.checkpoint_recovery_points().await
     }

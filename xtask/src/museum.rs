@@ -1,0 +1,61 @@
+//! `cargo xtask museum`: the planted bugs, each found with it in, each scenario green without it.
+
+use crate::run::{cargo, code_of, output_of, stage, succeed, target_dir};
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use std::path::Path;
+use std::process::Command;
+
+/// How hard to look.
+#[derive(Args, Debug)]
+pub(crate) struct MuseumArgs {
+    /// Only these bugs; all when none is named
+    ids: Vec<String>,
+    /// Most seeds to try for each bug, and how many must be green without it
+    #[arg(long, default_value_t = 100)]
+    seeds: u64,
+}
+
+/// `trial` says that a guarantee was violated.
+const VIOLATED: i32 = 10;
+
+pub(crate) fn museum(root: &Path, args: &MuseumArgs) -> Result<()> {
+    let build = ["build", "--release", "--quiet", "-p", "scenarios", "--features", "planted-bugs", "--bin", "trial"];
+    stage("build", || succeed(cargo(root, &build)))?;
+    let trial = target_dir(root).join("release/trial");
+    let call = |words: &[&str]| {
+        let mut command = Command::new(&trial);
+        command.current_dir(root).args(words);
+        command
+    };
+    let list: serde_json::Value = serde_json::from_str(&output_of(call(&["--format", "json", "bugs", "list"]))?)?;
+    let bugs: Vec<(&str, &str)> = list
+        .as_array()
+        .context("`bugs list` prints a list")?
+        .iter()
+        .filter_map(|bug| Some((bug["id"].as_str()?, bug["scenario"].as_str()?)))
+        .filter(|(id, _)| args.ids.is_empty() || args.ids.iter().any(|wanted| wanted.eq_ignore_ascii_case(id)))
+        .collect();
+    if bugs.is_empty() {
+        bail!("no such bug; `cargo museum list` names them");
+    }
+    let seeds = args.seeds.to_string();
+    let mut wrong = Vec::new();
+    for (id, scenario) in bugs {
+        let outcome = stage(&format!("{id} on {scenario}"), || {
+            match code_of(call(&["bugs", "run", id, "--seeds", &seeds]))? {
+                VIOLATED => {}
+                code => bail!("{id} was not found in {seeds} seeds (exit {code}, not {VIOLATED})"),
+            }
+            match code_of(call(&["explore", scenario, "--seeds", &seeds]))? {
+                0 => Ok(()),
+                code => bail!("{scenario} is not green without {id} (exit {code})"),
+            }
+        });
+        wrong.extend(outcome.err());
+    }
+    if let Some(first) = wrong.first() {
+        bail!("{} of the museum's bugs do not behave; the first: {first:#}", wrong.len());
+    }
+    Ok(())
+}
