@@ -14,12 +14,7 @@ pub fn render(report: &RunReport, color: bool, verbose: bool) -> String {
     for reason in &report.reasons {
         let _ = writeln!(text, "  {reason}");
     }
-    for violation in &report.violations {
-        let _ = writeln!(text, "\n{}  {}", paint.bad(&violation.check), violation.guarantee);
-        for line in &violation.evidence {
-            let _ = writeln!(text, "    {line}");
-        }
-    }
+    violations(&mut text, report, &paint, verbose);
     if !report.story.is_empty() {
         let _ = writeln!(text, "\n{}", paint.head("What happened"));
         for sentence in &report.story {
@@ -85,6 +80,26 @@ fn headline(text: &mut String, report: &RunReport, paint: &Paint) {
         seconds(report.simulated_ms),
     );
     let _ = writeln!(text, "  {}", paint.dim(&report.question));
+}
+
+/// The first violation of each check with its evidence, the others as a number; all of those kept when `verbose`.
+fn violations(text: &mut String, report: &RunReport, paint: &Paint, verbose: bool) {
+    let mut told: Vec<&str> = Vec::new();
+    for violation in &report.violations {
+        let is_first = !told.contains(&violation.check.as_str());
+        if !is_first && !verbose {
+            continue;
+        }
+        told.push(&violation.check);
+        let _ = writeln!(text, "\n{}  {}", paint.bad(&violation.check), violation.guarantee);
+        for line in &violation.evidence {
+            let _ = writeln!(text, "    {line}");
+        }
+        let in_all = report.checks.iter().find(|check| check.id == violation.check).map_or(1, |check| check.violations);
+        if is_first && in_all > 1 && !verbose {
+            let _ = writeln!(text, "    {}", paint.dim(&format!("… and {} more; --verbose shows the first ten", in_all - 1)));
+        }
+    }
 }
 
 fn fault_line(fault: &FaultLine) -> String {

@@ -1,6 +1,7 @@
 //! The command line of `trial`.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 /// Deterministic trials of a whole Kafka cluster: real broker, controller and client code in a seeded world.
@@ -122,6 +123,12 @@ pub struct RunArgs {
     /// Where the run's files go; must not exist. Default: target/trial/<scenario>-<seed>/, replaced.
     #[arg(long, value_name = "DIR", env = "TRIAL_OUT")]
     pub out: Option<PathBuf>,
+    /// Keeps no files of the run. For a run that only answers another process.
+    #[arg(long, hide = true, conflicts_with_all = ["out", "log"])]
+    pub no_files: bool,
+    /// Writes the trace's checkpoints there, for comparing two runs.
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub checkpoints: Option<PathBuf>,
 }
 
 /// `trial explore`.
@@ -129,7 +136,7 @@ pub struct RunArgs {
 pub struct ExploreArgs {
     /// Scenarios of the catalog or files; all of the catalog that should pass when none is named.
     pub scenarios: Vec<String>,
-    /// Runs in all.
+    /// Runs in all, over all shards. Default: ten for each scenario; with --time, as many as there is time for.
     #[arg(long, env = "TRIAL_SEEDS")]
     pub seeds: Option<u64>,
     /// Stops starting runs after this time: `90s`, `10m`.
@@ -137,7 +144,7 @@ pub struct ExploreArgs {
     pub time: Option<std::time::Duration>,
     /// Runs at once. Default: the cores this process may use.
     #[arg(long, env = "TRIAL_JOBS")]
-    pub jobs: Option<usize>,
+    pub jobs: Option<NonZeroUsize>,
     /// This shard of how many: `0/4` takes every k with k mod 4 = 0.
     #[arg(long, value_name = "I/N", value_parser = parse_shard, env = "TRIAL_SHARD")]
     pub shard: Option<(u64, u64)>,
@@ -189,7 +196,7 @@ pub enum BugsCommand {
         /// Its number.
         id: String,
         /// Most seeds to try.
-        #[arg(long, default_value_t = 100)]
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
         seeds: u64,
     },
 }
@@ -206,9 +213,12 @@ pub struct BenchArgs {
 #[derive(Args, Debug, Clone)]
 pub struct DoctorArgs {
     /// Seeds per scenario.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     pub seeds: u64,
-    /// Only these scenarios.
+    /// Pairs of runs at once. Default: the cores this process may use.
+    #[arg(long, env = "TRIAL_JOBS")]
+    pub jobs: Option<NonZeroUsize>,
+    /// Only these scenarios; without any, the whole catalog.
     pub scenarios: Vec<String>,
 }
 

@@ -40,7 +40,12 @@ struct SimulatedTime;
 impl FormatTime for SimulatedTime {
     fn format_time(&self, w: &mut Writer<'_>) -> std::fmt::Result {
         match sim::current() {
-            Some((_, at)) => write!(w, "{:>6}.{:06}", at.0 / 1_000_000_000, at.0 / 1000 % 1_000_000),
+            Some((_, at)) => {
+                // Counted as everything that is told of a run; the boot is before zero.
+                let zero = crate::recorder::START.0;
+                let (sign, apart) = if at.0 < zero { ("-", zero - at.0) } else { ("", at.0 - zero) };
+                write!(w, "{:>13}", format!("{sign}{}.{:06}", apart / 1_000_000_000, apart / 1000 % 1_000_000))
+            }
             None => write!(w, "{:>13}", "-"),
         }
     }

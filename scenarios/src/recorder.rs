@@ -119,10 +119,13 @@ pub fn isolation(level: broker_client::IsolationLevel) -> Isolation {
     }
 }
 
-/// Simulated time as the judge counts it.
+/// When a run proper begins: the cluster has booted by then, and every time that is told counts from here.
+pub const START: sim::SimTime = sim::SimTime::from_secs(10);
+
+/// Simulated time as the judge counts it: from [`START`]; whatever was before is at zero.
 #[must_use]
 pub fn moment(at: sim::SimTime) -> SimTime {
-    SimTime(at.0)
+    SimTime(at.0.saturating_sub(START.0))
 }
 
 /// One record as the judge keeps it.

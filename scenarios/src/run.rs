@@ -6,14 +6,16 @@
 use crate::cluster::{Cluster, Shared, bootstrap, end_state, faults::Faults, node_name};
 use crate::file::{Allowed as FileAllowed, ConfigValue, ExpectedVerdict, Produce, Scenario, Workload};
 use crate::nemesis::{Schedule, resolve};
-use crate::recorder::Recorder;
+use crate::recorder::{Recorder, START, moment};
 use crate::story;
 use crate::workload::{self, Scene};
 use broker_client::{Acks, NewTopic, Producer, ProducerConfig, Record};
+use broker_core::planted::Bug;
 use broker_env::SharedEnv;
 use broker_types::{NodeId, TopicIdPartition, TopicName};
 use checker::{Allowed, Canary, CheckOutcome, CheckResult, Context, PartitionRules, Progress, Verdict, WhiteBox};
 use reports::{CheckLine, FaultLine, RunReport};
+use sim::trace::Checkpoint;
 use sim::{HostId, RunEnd, SimTime, World};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,6 +28,9 @@ const BOOT: Duration = Duration::from_secs(60);
 /// After the last fault, the longest that clients may take to end what they began: `delivery.timeout.ms` and some.
 const SETTLE: Duration = Duration::from_secs(150);
 
+/// The command line of the build that has planted bugs in it; `cargo museum` is this and `bugs`.
+pub(crate) const MUSEUM: &str = "cargo run --release --quiet -p scenarios --features planted-bugs --bin trial --";
+
 /// What a run is asked for beyond its scenario and seed.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -37,6 +42,8 @@ pub struct Options {
     pub log: Option<(String, std::path::PathBuf)>,
     /// Clients beside those of the scenario.
     pub workloads: Vec<workload::Own>,
+    /// Planted in the brokers and controllers of this run; a build without planted bugs has none to plant.
+    pub bug: Option<Bug>,
 }
 
 /// How far a run is, for whoever watches from another thread.
@@ -70,6 +77,17 @@ struct Brought {
 /// Runs a scenario.
 #[must_use]
 pub fn run(scenario: &Scenario, seed: u64, options: &Options, progress: &Arc<Watch>) -> RunReport {
+    run_traced(scenario, seed, options, progress).0
+}
+
+/// Runs a scenario, and brings its trace's checkpoints along; the last one is the end of the run.
+#[must_use]
+pub fn run_traced(
+    scenario: &Scenario,
+    seed: u64,
+    options: &Options,
+    progress: &Arc<Watch>,
+) -> (RunReport, Vec<Checkpoint>) {
     let mut scenario = scenario.clone();
     if let Some(until) = options.until {
         scenario.run.duration.0 = scenario.run.duration.0.min(until);
@@ -78,7 +96,12 @@ pub fn run(scenario: &Scenario, seed: u64, options: &Options, progress: &Arc<Wat
     let config = world_config(&scenario);
     let (driven, watching, logs) = (scenario.clone(), progress.clone(), options.log.clone());
     let own = options.workloads.clone();
+    #[cfg(feature = "planted-bugs")]
+    let bug = options.bug;
     let outcome = sim::run(seed, config, move |world| async move {
+        // The world has this thread to itself, and it ends with the world.
+        #[cfg(feature = "planted-bugs")]
+        broker_core::planted::plant(bug);
         let _logging = logs.and_then(|(filter, dir)| crate::logs::start(&filter, &dir, &world));
         drive(world, driven, own, schedule, watching).await
     });
@@ -87,7 +110,9 @@ pub fn run(scenario: &Scenario, seed: u64, options: &Options, progress: &Arc<Wat
     let events = outcome.trace.events;
     let panics = outcome.panics.clone();
     let simulated = outcome.simulated;
-    match outcome.end {
+    let mut checkpoints = outcome.trace.checkpoints;
+    checkpoints.push(Checkpoint { events, at: outcome.trace.last, hash: fingerprint });
+    let report = match outcome.end {
         RunEnd::Finished(brought) => {
             let mut report = judge(&scenario, seed, options, brought, &panics);
             (report.fingerprint, report.events) = (fingerprint, events);
@@ -108,7 +133,8 @@ pub fn run(scenario: &Scenario, seed: u64, options: &Options, progress: &Arc<Wat
             report.reasons.extend(panics.iter().map(|panic| format!("{} panicked: {}", panic.name, panic.message)));
             report
         }
-    }
+    };
+    (report, checkpoints)
 }
 
 fn world_config(scenario: &Scenario) -> sim::Config {
@@ -196,7 +222,8 @@ async fn drive(world: World, scenario: Scenario, own: Vec<workload::Own>, schedu
         brought.stuck = Some(why);
         return brought;
     }
-    brought.zero = world.now();
+    world.sleep_until(START).await;
+    brought.zero = world.now().max(START);
     progress.phase.store(1, Ordering::Relaxed);
     for (host, _) in &clients {
         world.start(*host);
@@ -496,7 +523,10 @@ fn empty(scenario: &Scenario, seed: u64, options: &Options) -> RunReport {
         violations: Vec::new(),
         story: Vec::new(),
         traffic: String::new(),
-        reproduce: format!("cargo trial run {named} --seed {seed:016x}{until}"),
+        reproduce: match options.bug {
+            None => format!("cargo trial run {named} --seed {seed:016x}{until}"),
+            Some(bug) => format!("{MUSEUM} run {named} --seed {seed:016x}{until} --bug {}", bug.id()),
+        },
     }
 }
 
@@ -566,7 +596,7 @@ fn no_panic(panics: &[sim::NodePanic], zero: SimTime) -> CheckResult {
                 format!("{} (incarnation {}) at {}.{:03}s: {}", panic.name, panic.incarnation, at.as_secs(), at.subsec_millis(), panic.message),
                 format!("at {}", panic.location),
             ],
-            Some(panic.at.0),
+            Some(moment(panic.at).0),
         );
     }
     if check.outcome == CheckOutcome::Vacuous {

@@ -22,7 +22,7 @@ pub fn tell(view: &View, faults: &[FaultLine], zero_ns: u64, healed_ms: u64, con
     let mut lines: Vec<Line> = Vec::new();
     for fault in faults {
         let until = fault.to_ms.map(|to| format!(" for {}", seconds(to.saturating_sub(fault.from_ms)))).unwrap_or_default();
-        lines.push(Line { at_ms: fault.from_ms, weight: 2, text: format!("{} of {}{until}.", fault.kind, fault.target) });
+        lines.push(Line { at_ms: fault.from_ms, weight: 2, text: format!("{}: {}{until}.", fault.kind, fault.target) });
     }
     lines.extend(leaders(view, zero_ns));
     lines.extend(isr(view, zero_ns));

@@ -1,4 +1,9 @@
 //! Is a run the same as the last time?
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the canaries look at what nobody else may look at"
+)]
 
 use crate::run::{Config, run};
 use crate::trace::{CHECKPOINT_EVERY, Checkpoint, Event, TraceRecord};

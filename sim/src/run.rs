@@ -129,6 +129,7 @@ where
     F: Future<Output = T>,
 {
     catch_panic_texts();
+    #[expect(clippy::disallowed_types, reason = "the one thread of a world")]
     let thread = std::thread::Builder::new().name("world".to_owned()).stack_size(16 << 20);
     let joined = thread.spawn(move || run_here(seed, config, driver)).expect("a thread can be made").join();
     joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))

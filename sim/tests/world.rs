@@ -549,6 +549,7 @@ fn the_same_seed_is_the_same_run_and_another_seed_another() {
     assert_eq!(first.expect_clean(), second.expect_clean());
 }
 
+#[expect(clippy::disallowed_methods, reason = "it measures the machine")]
 fn resident_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap_or("VmRSS: 0 kB").to_owned();

@@ -26,20 +26,27 @@ pub struct Watch<P> {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Purgatory<R, P> {
     waiting: BTreeMap<R, Waiting<P>>,
-    /// Who watches a partition, in the order they parked.
-    watchers: BTreeMap<P, Vec<(R, ReadLimit, Offset)>>,
+    /// Who watches a partition, in the order they parked. By place, so that one leaves without a look at the others:
+    /// ten thousand who wait for the same partition leave together when a record comes.
+    watchers: BTreeMap<P, BTreeMap<Place, (R, Offset)>>,
     deadlines: BTreeSet<(MonoTime, R)>,
+    /// Greater than the turn of any that waits; 0 when none does.
+    next_turn: u64,
 }
+
+/// A request's turn, and what it is limited by.
+type Place = (u64, ReadLimit);
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct Waiting<P> {
     deadline: MonoTime,
+    turn: u64,
     watches: Box<[Watch<P>]>,
 }
 
 impl<R, P> Default for Purgatory<R, P> {
     fn default() -> Self {
-        Purgatory { waiting: BTreeMap::new(), watchers: BTreeMap::new(), deadlines: BTreeSet::new() }
+        Purgatory { waiting: BTreeMap::new(), watchers: BTreeMap::new(), deadlines: BTreeSet::new(), next_turn: 0 }
     }
 }
 
@@ -48,11 +55,15 @@ impl<R: Ord + Copy, P: Ord + Copy> Purgatory<R, P> {
     pub fn park(&mut self, request: R, deadline: MonoTime, watches: impl IntoIterator<Item = Watch<P>>) {
         self.cancel(request);
         let watches: Box<[Watch<P>]> = watches.into_iter().collect();
+        let turn = self.next_turn;
+        self.next_turn += 1;
         for watch in &watches {
-            self.watchers.entry(watch.partition).or_default().push((request, watch.limit, watch.beyond));
+            let watchers = self.watchers.entry(watch.partition).or_default();
+            let (_, beyond) = watchers.entry((turn, watch.limit)).or_insert((request, watch.beyond));
+            *beyond = watch.beyond.min(*beyond);
         }
         self.deadlines.insert((deadline, request));
-        self.waiting.insert(request, Waiting { deadline, watches });
+        self.waiting.insert(request, Waiting { deadline, turn, watches });
     }
 
     /// The ends of `partition` moved: puts the requests that waited for it into `ready`, in the order they parked.
@@ -60,20 +71,14 @@ impl<R: Ord + Copy, P: Ord + Copy> Purgatory<R, P> {
     pub fn moved(&mut self, partition: P, ends: &Ends, all: bool, ready: &mut Vec<R>) {
         let Some(watchers) = self.watchers.get(&partition) else { return };
         let first = ready.len();
-        for (request, limit, beyond) in watchers {
+        for ((_, limit), (request, beyond)) in watchers {
             if (all || ends.at(*limit) > *beyond) && ready[first..].last() != Some(request) {
                 ready.push(*request);
             }
         }
-        let mut kept = first;
-        for index in first..ready.len() {
-            // A request may watch a partition twice; only the first of its entries still finds it waiting.
-            if self.cancel(ready[index]) {
-                ready.swap(kept, index);
-                kept += 1;
-            }
+        for request in &ready[first..] {
+            self.cancel(*request);
         }
-        ready.truncate(kept);
     }
 
     /// Puts the requests whose deadline is `now` or earlier into `ready`, earliest first.
@@ -94,15 +99,18 @@ impl<R: Ord + Copy, P: Ord + Copy> Purgatory<R, P> {
 
     /// Takes `request` out (its connection is gone). Returns whether it waited.
     pub fn cancel(&mut self, request: R) -> bool {
-        let Some(Waiting { deadline, watches }) = self.waiting.remove(&request) else { return false };
+        let Some(Waiting { deadline, turn, watches }) = self.waiting.remove(&request) else { return false };
         self.deadlines.remove(&(deadline, request));
         for watch in &watches {
             if let Some(watchers) = self.watchers.get_mut(&watch.partition) {
-                watchers.retain(|(other, ..)| *other != request);
+                watchers.remove(&(turn, watch.limit));
                 if watchers.is_empty() {
                     self.watchers.remove(&watch.partition);
                 }
             }
+        }
+        if self.waiting.is_empty() {
+            self.next_turn = 0;
         }
         true
     }
@@ -143,7 +151,7 @@ mod tests {
         purgatory.park(2, MonoTime(100), [watch(0, ReadLimit::HighWatermark, 5)]);
         let mut ready = Vec::new();
         purgatory.moved(0, &ends(5, 5), false, &mut ready);
-        assert_eq!(ready, []);
+        assert!(ready.is_empty());
         purgatory.moved(0, &ends(6, 5), false, &mut ready);
         assert_eq!(ready, [1]);
         purgatory.moved(1, &ends(50, 50), false, &mut ready);
@@ -167,6 +175,32 @@ mod tests {
         purgatory.moved(0, &ends(0, 0), true, &mut ready);
         assert_eq!(ready, [77, 3, 1, 2]);
         assert_eq!(purgatory.len(), 1);
+    }
+
+    #[test]
+    fn a_partition_watched_twice_for_the_same_end_counts_where_it_is_met_first() {
+        let mut purgatory = Purgatory::default();
+        purgatory.park(1, MonoTime(100), [watch(0, ReadLimit::LogEnd, 7), watch(0, ReadLimit::LogEnd, 5)]);
+        purgatory.park(2, MonoTime(100), [watch(0, ReadLimit::LogEnd, 5), watch(0, ReadLimit::LogEnd, 7)]);
+        let mut ready = Vec::new();
+        purgatory.moved(0, &ends(6, 0), false, &mut ready);
+        assert_eq!(ready, [1, 2]);
+        assert!(purgatory == Purgatory::default());
+    }
+
+    #[test]
+    fn ten_thousand_who_wait_for_one_partition_leave_together_and_soon() {
+        let mut purgatory = Purgatory::default();
+        let mut ready = Vec::new();
+        for end in 1..20 {
+            for request in 0..10_000 {
+                purgatory.park(request, MonoTime(100), [watch(0, ReadLimit::LogEnd, end - 1)]);
+            }
+            purgatory.moved(0, &ends(end, 0), false, &mut ready);
+            assert_eq!(ready.len(), 10_000);
+            assert!(purgatory.is_empty());
+            ready.clear();
+        }
     }
 
     #[test]

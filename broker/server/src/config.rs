@@ -179,8 +179,10 @@ keys! {
     max_connections_per_ip: int = "max.connections.per.ip", 2_147_483_647, 0;
     /// A connection that was silent for this long is closed.
     connections_max_idle: ms = "connections.max.idle.ms", 600_000, 1;
-    /// Most requests that wait inside the broker.
+    /// Most requests that were decoded and that nobody has taken up yet.
     queued_max_requests: int = "queued.max.requests", 500, 1;
+    /// Most bytes of large requests that were not taken up yet; -1 for no limit.
+    queued_max_request_bytes: int = "queued.max.request.bytes", -1, -1;
     /// A request between nodes fails after this long.
     request_timeout: ms = "request.timeout.ms", 30_000, 1;
     /// An idle producer id is forgotten after this long.

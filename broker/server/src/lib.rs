@@ -6,12 +6,14 @@
 
 mod config;
 mod drivers;
+mod inspect;
 mod net;
 mod node;
 mod requests;
 pub mod storage;
 
 pub use config::{Config, ConfigError, Endpoint, Parsed, Settings, VoterEndpoint, parse_properties};
+pub use inspect::{Inspector, PartitionCounts};
 pub use node::Counters;
 
 use broker_core::controller::{Controller, ControllerConfig};
@@ -229,6 +231,12 @@ impl Broker {
         &self.node.counters
     }
 
+    /// A look at this node that needs no borrow of it.
+    #[must_use]
+    pub fn inspector(&self) -> Inspector {
+        Inspector::new(self.node.clone())
+    }
+
     /// Ports as bound, by listener name.
     #[must_use]
     pub fn bound_ports(&self) -> BTreeMap<String, u16> {
@@ -244,6 +252,7 @@ async fn listen(node: &Arc<Node>, unfenced: &watch::Receiver<bool>) -> Result<()
         .chain(controller.filter(|_| node.config.is_controller))
         .map(|(kind, endpoint)| (kind, endpoint.clone()))
         .collect();
+    let [for_brokers, for_controllers] = [(); 2].map(|()| net::admission::Admission::new(&node.config.settings));
     for (kind, endpoint) in wanted {
         let network = node.env.network();
         // No host means every interface: of both families where the system has IPv6, and one socket serves both then.
@@ -261,7 +270,9 @@ async fn listen(node: &Arc<Node>, unfenced: &watch::Receiver<bool>) -> Result<()
         node.bound.lock().expect("never held across a panic").insert(endpoint.name.clone(), port);
         // Until the controller lets it, a broker knows too little to answer clients: it would deny topics that it has.
         let open = (kind == ListenerKind::Broker).then(|| unfenced.clone());
-        node.env.go("listener", net::listener::accept(node.clone(), kind, listener, open));
+        let admission = if kind == ListenerKind::Broker { &for_brokers } else { &for_controllers };
+        let exempt = endpoint.name == node.config.inter_broker_listener && node.config.listeners.len() > 1;
+        node.env.go("listener", net::listener::accept(node.clone(), kind, listener, admission.clone(), exempt, open));
     }
     Ok(())
 }

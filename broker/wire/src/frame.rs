@@ -8,8 +8,11 @@ use bytes::{Buf, Bytes, BytesMut};
 /// Bytes of the length prefix.
 pub const PREFIX: usize = 4;
 
-/// Room that a reader asks for when nothing has arrived yet, in bytes.
+/// Least room that a reader asks for in the middle of a frame, in bytes.
 pub const STEP: usize = 4096;
+
+/// A buffer that held a frame of more bytes than this is not used again: its memory goes with the frame.
+const KEEP: usize = 64 << 10;
 
 /// Why a stream holds no next frame. The stream cannot be read on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -102,19 +105,43 @@ impl FrameReader {
     /// # Errors
     /// As [`next_frame`].
     pub fn next_frame(&mut self) -> Result<Option<Bytes>, FrameError> {
-        next_frame(&mut self.arrived, self.max)
+        let frame = next_frame(&mut self.arrived, self.max)?;
+        if let Some(frame) = &frame {
+            // The rest shares the frame's allocation, and would hold on to all of it for as long as the connection is
+            // idle: a hundred megabytes for a peer that sent them once.
+            if self.arrived.is_empty() {
+                self.arrived = BytesMut::new();
+            } else if frame.len() > KEEP {
+                self.arrived = BytesMut::from(&self.arrived[..]);
+            }
+        }
+        Ok(frame)
     }
 
     /// The buffer, with room for the next read at its end: for what its frame still lacks, but never for more than has
-    /// arrived of it already, or [`STEP`]. So memory at most doubles what the peer has paid for.
+    /// arrived of it already, or [`STEP`]. So memory at most doubles what the peer has paid for. Between two frames
+    /// nothing is reserved: an idle connection holds no buffer.
     pub fn room(&mut self) -> &mut BytesMut {
-        let lacking = match announced(&self.arrived, self.max) {
+        if !self.arrived.is_empty() {
+            let step = self.lacking().min(self.arrived.len()).max(STEP);
+            self.arrived.reserve(step);
+        }
+        &mut self.arrived
+    }
+
+    /// Bytes that the frame at the front announced and that have not arrived; 0 while its length is not known.
+    #[must_use]
+    pub fn lacking(&self) -> usize {
+        match announced(&self.arrived, self.max) {
             Ok(Some(length)) => (PREFIX + length).saturating_sub(self.arrived.len()),
             Ok(None) | Err(_) => 0,
-        };
-        let step = lacking.min(self.arrived.len()).max(STEP);
-        self.arrived.reserve(step);
-        &mut self.arrived
+        }
+    }
+
+    /// Bytes that have arrived and are in no frame yet.
+    #[must_use]
+    pub fn arrived(&self) -> usize {
+        self.arrived.len()
     }
 
     /// Whether bytes of an unfinished frame wait: a peer that closes now closed in the middle.
@@ -168,6 +195,17 @@ mod tests {
         }
         let mut arrived = BytesMut::from(&stream(&[&[1; 100]])[..]);
         assert_eq!(next_frame(&mut arrived, 100).unwrap().unwrap().len(), 100);
+    }
+
+    #[test]
+    fn a_reader_lets_go_of_a_large_frame_and_holds_nothing_between_two() {
+        let mut reader = FrameReader::new(1 << 20);
+        reader.room().extend_from_slice(&stream(&[&[1; 500_000], b"small"]));
+        assert_eq!(reader.next_frame().unwrap().unwrap().len(), 500_000);
+        assert!(reader.arrived.capacity() < 1000, "{}", reader.arrived.capacity());
+        assert_eq!((reader.arrived(), reader.lacking()), (9, 0));
+        assert_eq!(reader.next_frame().unwrap().as_deref(), Some(&b"small"[..]));
+        assert_eq!(reader.room().capacity(), 0);
     }
 
     #[test]

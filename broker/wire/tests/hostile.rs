@@ -55,9 +55,16 @@ const BYTES_PER_BYTE: usize = 300;
 /// And beside that.
 const BYTES: usize = 16 << 10;
 
+/// And for a record batch: what a decompression may yield, twice while it grows, and what a decoder remembers.
+const BATCH_BYTES: usize = 3 * fuzz::DECOMPRESSED_MAX_BYTES + (128 << 10);
+
 fn feed(target: fn(&[u8]), bytes: &[u8]) {
+    feed_within(BYTES, target, bytes);
+}
+
+fn feed_within(base: usize, target: fn(&[u8]), bytes: &[u8]) {
     let peak = peak_of(|| target(bytes));
-    let allowed = BYTES + BYTES_PER_BYTE * bytes.len();
+    let allowed = base + BYTES_PER_BYTE * bytes.len();
     assert!(
         peak <= allowed,
         "{peak} bytes held for {} bytes: {bytes:02x?}",
@@ -134,6 +141,74 @@ fn seeds() -> Vec<Seed> {
     seeds
 }
 
+/// A good batch of every codec.
+fn batches() -> Vec<Vec<u8>> {
+    use broker_wire::record_batch::{Compression, RecordBatchBuilder, RecordHeader};
+    let build = |codec: Compression| {
+        let mut builder = RecordBatchBuilder::new(codec);
+        let headers = [("trace", Some("a")), ("trace", None)].map(|(key, value): (&'static str, Option<&'static str>)| {
+            RecordHeader { key: key.into(), value: value.map(Into::into) }
+        });
+        for number in 0..4 {
+            let value = [number as u8; 60];
+            builder.push(1000 + number, Some(b"key"), Some(&value), &headers).unwrap();
+            builder.push(2000, None, None, &[]).unwrap();
+        }
+        builder.build().unwrap().into_bytes().to_vec()
+    };
+    Compression::ALL.map(build).to_vec()
+}
+
+/// Good records of the metadata log.
+fn metadata_records() -> Vec<Vec<u8>> {
+    use broker_types::{BrokerEpoch, LeaderEpoch, NodeId, PartitionEpoch, Uuid};
+    use broker_wire::records::metadata::*;
+    let nodes = vec![NodeId(1), NodeId(2), NodeId(300)];
+    let dirs = vec![Uuid(5), Uuid(6), Uuid(7)];
+    let mut change = PartitionChangeRecord::new(Uuid(9), 3);
+    change.isr = Some(nodes.clone());
+    let broker = RegisterBrokerRecord {
+        broker: NodeId(3),
+        incarnation: Uuid(8),
+        broker_epoch: BrokerEpoch(1_234_567),
+        endpoints: vec![Endpoint { name: "PLAINTEXT".into(), host: "b".into(), port: 9, security_protocol: 0 }],
+        features: vec![SupportedFeature { name: "f".into(), min: 1, max: 2 }],
+        rack: Some("r".into()),
+        fenced: true,
+        in_controlled_shutdown: false,
+        log_dirs: dirs.clone(),
+        cordoned_log_dirs: None,
+    };
+    let partition = PartitionRecord {
+        partition: 4,
+        topic: Uuid(9),
+        replicas: nodes.clone(),
+        isr: nodes.clone(),
+        removing: vec![],
+        adding: vec![],
+        leader: Some(NodeId(2)),
+        recovery: LeaderRecoveryState::Recovered,
+        leader_epoch: LeaderEpoch(5),
+        partition_epoch: PartitionEpoch(9),
+        directories: dirs,
+        elr: vec![NodeId(1)],
+        last_known_elr: vec![],
+    };
+    let records = [
+        MetadataRecord::Topic(TopicRecord { name: "orders".into(), id: Uuid(9) }),
+        MetadataRecord::RegisterBroker(broker),
+        MetadataRecord::Partition(partition),
+        MetadataRecord::PartitionChange(change),
+        MetadataRecord::RemoveTopic(RemoveTopicRecord { topic: Uuid(9) }),
+    ];
+    let encode = |record: &MetadataRecord| {
+        let mut out = bytes::BytesMut::new();
+        record.encode(&mut out);
+        out.to_vec()
+    };
+    records.iter().map(encode).collect()
+}
+
 fn target(seed: &Seed) -> fn(&[u8]) {
     if seed.is_request {
         fuzz::fuzz_decode_request
@@ -204,15 +279,35 @@ fn lengths_that_lie_cost_no_memory() {
     }
 }
 
+/// What travels inside of messages: its name, what its target needs at least, the target, and inputs to begin with.
+type Inner<'a> = (&'a str, usize, fn(&[u8]), &'a Vec<Vec<u8>>);
+
 /// 200,000 of them; `HOSTILE_ROUNDS` asks for more.
 #[test]
+#[expect(clippy::disallowed_methods, reason = "whoever runs the test may ask for more rounds")]
 fn random_inputs_are_survived() {
-    let seeds = seeds();
+    let (seeds, batches, records) = (seeds(), batches(), metadata_records());
+    let mut inputs = std::collections::BTreeMap::new();
     let mut rng = ChaCha8Rng::seed_from_u64(0x6b61_666b_6121);
     let mut below = |limit: usize| (rng.next_u64() % limit as u64) as usize;
     let rounds = std::env::var("HOSTILE_ROUNDS").map_or(200_000, |rounds| rounds.parse().expect("a count"));
     for round in 0..rounds {
         let mut bytes: Vec<u8>;
+        // Three of eight go to what travels inside of messages and lies in logs.
+        let inner: Option<Inner<'_>> = match round % 8 {
+            1 | 3 => Some(("record_batch", BATCH_BYTES, fuzz::fuzz_record_batch, &batches)),
+            5 => Some(("metadata_record", BYTES, fuzz::fuzz_metadata_record, &records)),
+            _ => None,
+        };
+        if let Some((name, base, target, seeds)) = inner {
+            bytes = seeds[below(seeds.len())].clone();
+            for _ in 0..=below(6) {
+                mutate(&mut bytes, &mut below);
+            }
+            feed_within(base, target, &bytes);
+            *inputs.entry(name).or_insert(0_u64) += 1;
+            continue;
+        }
         let seed = &seeds[below(seeds.len())];
         if round % 4 == 0 {
             bytes = (0..below(300)).map(|_| below(256) as u8).collect();
@@ -226,10 +321,36 @@ fn random_inputs_are_survived() {
             }
         }
         feed(target(seed), &bytes);
+        *inputs.entry(if seed.is_request { "decode_request" } else { "decode_response" }).or_default() += 1;
         match round % 8 {
-            0 => fuzz::fuzz_frame(&bytes),
-            1 => feed(fuzz::fuzz_control_record, &bytes),
+            0 => {
+                fuzz::fuzz_frame(&bytes);
+                *inputs.entry("frame").or_default() += 1;
+            }
+            2 => {
+                feed(fuzz::fuzz_control_record, &bytes);
+                *inputs.entry("control_record").or_default() += 1;
+            }
             _ => {}
+        }
+    }
+    println!("inputs: {inputs:?}");
+}
+
+#[test]
+fn good_batches_and_records_pass_their_targets_and_every_byte_of_them_may_be_wrong() {
+    let batches = batches().into_iter().map(|bytes| (bytes, BATCH_BYTES, fuzz::fuzz_record_batch as fn(&[u8])));
+    let records = metadata_records().into_iter().map(|bytes| (bytes, BYTES, fuzz::fuzz_metadata_record as fn(&[u8])));
+    for (mut bytes, base, target) in batches.chain(records) {
+        feed_within(base, target, &bytes);
+        for at in 0..bytes.len() {
+            feed_within(base, target, &bytes[..at]);
+            let good = bytes[at];
+            for hostile in [0x00, 0x01, 0x7f, 0x80, 0xff, good ^ 1] {
+                bytes[at] = hostile;
+                feed_within(base, target, &bytes);
+            }
+            bytes[at] = good;
         }
     }
 }
@@ -276,7 +397,8 @@ fn megabytes_of_tiny_elements_hold_bounded_memory() {
             bytes[..2].copy_from_slice(&api_key.code().to_be_bytes());
             bytes[2..4].copy_from_slice(&version.to_be_bytes());
             bytes[at..at + claim.len()].copy_from_slice(claim);
-            let peak = peak_of(|| assert!(decode_request(Listener::Broker, bytes.into()).is_err()));
+            // What follows a request is passed over, so that some of these are requests.
+            let peak = peak_of(|| drop(decode_request(Listener::Broker, bytes.into())));
             assert!(peak < 64 << 20, "{api_key} at {at}: {peak}");
         }
     }

@@ -60,6 +60,8 @@ struct Telling {
 pub(crate) struct Registrations {
     tellings: BTreeMap<NodeId, Telling>,
     newest: BTreeMap<TopicIdPartition, PartitionEpoch>,
+    /// As whoever was active told last: broker epoch, and whether the broker is fenced.
+    brokers: BTreeMap<NodeId, (BrokerEpoch, bool)>,
     all: BTreeMap<(TopicIdPartition, PartitionEpoch), Registration>,
 }
 
@@ -86,9 +88,13 @@ impl Registrations {
         // A controller that has just become active tells of changes only: what was before, its predecessor told.
         let former = self.all.get(&(partition, PartitionEpoch(new.partition_epoch.0.wrapping_sub(1)))).cloned();
         let telling = self.telling(place);
-        let old = telling.partitions.insert(partition, new.clone()).or(former);
+        // It may also have been active before, been silent since, and be active again.
+        let old = match (telling.partitions.insert(partition, new.clone()), former) {
+            (Some(own), Some(former)) if own.partition_epoch < former.partition_epoch => Some(former),
+            (own, former) => own.or(former),
+        };
         let step = Step { ctx, at: place.at, partition, old: old.as_ref(), new };
-        step.check(out, &telling.brokers);
+        step.check(out, &self.brokers);
         let newest = self.newest.get(&partition).copied();
         let is_news = newest.is_none_or(|newest| new.partition_epoch > newest);
         if is_news {
@@ -136,6 +142,7 @@ impl Registrations {
         epoch: BrokerEpoch,
     ) {
         self.settle_fenced(ctx, out, place);
+        self.brokers.insert(broker, (epoch, true));
         let telling = self.telling(place);
         if let Some((former, _)) = telling.brokers.insert(broker, (epoch, true)) {
             out.opportunity(BROKER_EPOCHS, 1);
@@ -160,6 +167,10 @@ impl Registrations {
         is_fenced: bool,
     ) {
         self.settle_fenced(ctx, out, place);
+        self.brokers.insert(broker, (epoch, is_fenced));
+        for telling in self.tellings.values_mut() {
+            telling.fenced.retain(|(_, fenced)| *fenced != broker);
+        }
         let telling = self.telling(place);
         telling.brokers.insert(broker, (epoch, is_fenced));
         telling.fenced.retain(|(_, fenced)| *fenced != broker);

@@ -1,6 +1,9 @@
 //! What each command does.
 
 mod bench;
+mod bugs;
+mod doctor;
+mod explore;
 mod run;
 mod scenario;
 
@@ -13,6 +16,10 @@ use std::process::ExitCode;
 pub(crate) const USAGE: u8 = 2;
 /// Nothing selected.
 pub(crate) const NOTHING_SELECTED: u8 = 4;
+/// A guarantee was violated.
+pub(crate) const VIOLATED: u8 = 10;
+/// Two processes made two runs of one seed.
+pub(crate) const NOT_DETERMINISTIC: u8 = 12;
 /// A file is invalid.
 pub(crate) const INVALID_FILE: u8 = 14;
 
@@ -34,10 +41,9 @@ pub fn main(cli: Cli) -> ExitCode {
             let _ = std::io::stdout().write_all(&page);
             ExitCode::SUCCESS
         }
-        Command::Explore(_) | Command::Bugs(_) | Command::Doctor(_) => {
-            eprintln!("trial: this command is not built yet");
-            ExitCode::from(USAGE)
-        }
+        Command::Explore(args) => explore::explore(&args, &common),
+        Command::Bugs(command) => bugs::bugs(&command, &common),
+        Command::Doctor(args) => doctor::doctor(&args, &common),
     }
 }
 

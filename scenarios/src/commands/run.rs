@@ -63,6 +63,10 @@ pub(super) fn run(args: &RunArgs, common: &Common) -> ExitCode {
     };
     let scenario = &loaded.scenario;
     let seed = args.seed.or(scenario.run.seed).unwrap_or_else(new_seed);
+    let bug = match super::bugs::chosen(args.bug.as_deref()) {
+        Ok(bug) => bug,
+        Err(code) => return code,
+    };
     let out = match out_dir(args, &scenario.name, seed) {
         Ok(out) => out,
         Err(code) => return code,
@@ -75,13 +79,20 @@ pub(super) fn run(args: &RunArgs, common: &Common) -> ExitCode {
         named: args.scenario.clone(),
         log: args.log.clone().map(|filter| (filter, out.join("logs"))),
         workloads: Vec::new(),
+        bug,
     };
     let watch = Arc::new(Watch::default());
-    let report = with_status(progress(common), &watch, scenario.run.duration.0, || {
-        crate::run::run(scenario, seed, &options, &watch)
+    let (report, checkpoints) = with_status(progress(common), &watch, scenario.run.duration.0, || {
+        crate::run::run_traced(scenario, seed, &options, &watch)
     });
     print(&report, common, colored);
-    if let Err(error) = save(&report, &out) {
+    if let Some(file) = &args.checkpoints
+        && let Err(error) = std::fs::write(file, crate::rerun::checkpoints_text(&checkpoints))
+    {
+        eprintln!("trial: {}: {error}", file.display());
+    }
+    if args.no_files {
+    } else if let Err(error) = save(&report, &out) {
         eprintln!("trial: {}: {error}", out.display());
     } else if !common.quiet && common.format == Format::Text {
         println!("Files       {}", out.display());
@@ -111,6 +122,7 @@ fn out_dir(args: &RunArgs, name: &str, seed: u64) -> Result<PathBuf, ExitCode> {
             Err(ExitCode::from(super::USAGE))
         }
         Some(dir) => Ok(dir.clone()),
+        None if args.no_files => Ok(PathBuf::new()),
         None => {
             let dir = PathBuf::from("target/trial").join(format!("{name}-{seed:016x}"));
             let _ = std::fs::remove_dir_all(&dir);

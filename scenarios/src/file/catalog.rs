@@ -44,6 +44,10 @@ const CATALOG: &[(&str, &str)] = embedded![
     "network/random-partitions",
     "time/clock-drift",
     "time/clock-step-controller",
+    "regressions/late-fetch-response",
+    "regressions/quorum-power-loss",
+    "regressions/second-leader-crash",
+    "regressions/slow-replication",
 ];
 
 /// One scenario of the catalog, as `trial scenario list` shows it.

@@ -33,6 +33,7 @@ pub struct Stage {
 }
 
 /// Runs `test` on tokio.
+#[expect(clippy::disallowed_methods, reason = "the real world has real folders")]
 pub fn in_the_real_world<F: Future<Output = ()>>(test: fn(Stage) -> F) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let root = tempfile::tempdir().unwrap();

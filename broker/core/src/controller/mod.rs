@@ -358,9 +358,9 @@ impl Controller {
     fn replay(&mut self, batch: &CommittedBatch, out: &mut Vec<Output>) {
         let at = self.committed.end().offset;
         assert_eq!(batch.base, at, "committed batch {}..={} does not follow offset {at}", batch.base, batch.last);
-        let is_active = matches!(self.role, Role::Active(_));
+        let is_elected = !matches!(self.role, Role::Standby);
         for (index, record) in (0..).zip(&batch.records) {
-            if is_active {
+            if is_elected {
                 out.extend(observations::observation(&self.committed, record).map(Output::Observe));
             }
             if let Err(error) = self.committed.replay(record, batch.base + index, batch.epoch) {

@@ -51,8 +51,9 @@ impl Active {
                 Ok(created)
             });
             results.push((topic.name.clone(), result));
+            // Now and not at the end: a request of many topics with many partitions each fills the memory before.
+            check_batch_size(config, &records)?;
         }
-        check_batch_size(config, &records)?;
         if validate_only {
             records.clear();
             results.iter_mut().filter_map(|(_, r)| r.as_mut().ok()).for_each(|created| created.id = Uuid::ZERO);
@@ -235,8 +236,8 @@ impl Active {
                 _ => Err(Refusal::new(ErrorCode::InvalidRequest, "the topic appears twice")),
             };
             results.push((new.name.clone(), result.map(|new| records.extend(new))));
+            check_batch_size(config, &records)?;
         }
-        check_batch_size(config, &records)?;
         if validate_only {
             records.clear();
         }

@@ -678,6 +678,7 @@ fn summary(base: Offset, epoch: LeaderEpoch) -> BatchSummary {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "whoever runs the test may ask for more seeds")]
 fn seeds(default: u64) -> std::ops::Range<u64> {
     let number = |name: &str, default| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
     let first = number("RAFT_SEED", 0);

@@ -149,7 +149,11 @@ impl StreamReader for TcpReader {
                 into.reserve(READ_ROOM);
             }
             match self.stream.try_read_buf(&mut (&mut *into).limit(READ_MOST)) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if into.is_empty() {
+                        *into = BytesMut::new();
+                    }
+                }
                 outcome => return Poll::Ready(outcome),
             }
         }

@@ -58,13 +58,13 @@ impl Observer for Facts {
                 trace!(target: FACTS, %partition, %base, %last, %leader_epoch, size, %role, "appended");
             }
             Observation::Truncated { partition, from, to } => {
-                info!(target: FACTS, %partition, %from, %to, "log truncated")
+                info!(target: FACTS, %partition, %from, %to, "log truncated");
             }
             Observation::HighWatermark { partition, leader_epoch, high_watermark, log_end, role } => {
                 trace!(target: FACTS, %partition, %leader_epoch, %high_watermark, %log_end, %role, "high watermark set");
             }
             Observation::LogStart { partition, log_start } => {
-                info!(target: FACTS, %partition, %log_start, "log start moved")
+                info!(target: FACTS, %partition, %log_start, "log start moved");
             }
             Observation::BecameLeader { partition, leader_epoch, start, isr } => {
                 info!(target: FACTS, %partition, %leader_epoch, %start, ?isr, "leads");
@@ -84,14 +84,14 @@ impl Observer for Facts {
             Observation::QuorumVote { epoch, candidate } => debug!(target: FACTS, %epoch, %candidate, "votes"),
             Observation::QuorumLeader { epoch, start } => info!(target: FACTS, %epoch, %start, "leads the quorum"),
             Observation::QuorumFollower { epoch, leader } => {
-                info!(target: FACTS, %epoch, %leader, "follows in the quorum")
+                info!(target: FACTS, %epoch, %leader, "follows in the quorum");
             }
             Observation::QuorumResigned { epoch } => info!(target: FACTS, %epoch, "resigned from the quorum's lead"),
             Observation::BrokerRegistered { broker, broker_epoch } => {
                 info!(target: FACTS, %broker, %broker_epoch, "broker registered");
             }
             Observation::BrokerFenced { broker, broker_epoch } => {
-                info!(target: FACTS, %broker, %broker_epoch, "broker fenced")
+                info!(target: FACTS, %broker, %broker_epoch, "broker fenced");
             }
             Observation::BrokerUnfenced { broker, broker_epoch } => {
                 info!(target: FACTS, %broker, %broker_epoch, "broker unfenced");

@@ -5,6 +5,7 @@ mod directory;
 mod format;
 mod life;
 mod log;
+mod metrics;
 mod properties;
 mod start;
 
@@ -59,6 +60,9 @@ struct StartArgs {
     /// Sets one key, whatever the file says; may be repeated
     #[arg(long = "override", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
+    /// Serves Prometheus text there
+    #[arg(long, value_name = "HOST:PORT")]
+    metrics: Option<String>,
 }
 
 #[derive(Args, Debug)]

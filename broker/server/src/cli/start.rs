@@ -1,6 +1,7 @@
 //! `broker start`.
 
 use super::life::{Either, Signals, die_on_panic, either};
+use super::metrics::{self, Counted, Metrics};
 use super::{StartArgs, directory, env, log, properties, runtime};
 use broker_server::{Broker, Config};
 use broker_types::NodeId;
@@ -20,7 +21,16 @@ pub(super) fn run(args: &StartArgs) -> anyhow::Result<ExitCode> {
         let node = config.node_id;
         let roles = roles(&config);
         let names = config.listeners.iter().chain(&config.controller_listeners).cloned().collect::<Vec<_>>();
-        let mut broker = Broker::start(env, Arc::new(log::Facts), config).await?;
+        let mut broker = match &args.metrics {
+            None => Broker::start(env, Arc::new(log::Facts), config).await?,
+            Some(address) => {
+                let listener = metrics::bind(address).await?;
+                let counts = Arc::new(Metrics::new());
+                let broker = Broker::start(env, Arc::new(Counted(counts.clone())), config).await?;
+                tokio::spawn(metrics::serve(listener, counts, broker.inspector()));
+                broker
+            }
+        };
         let ready = either(broker.ready(), either(signals.asked(), broker.stopped())).await;
         if matches!(ready, Either::Left(())) {
             let ports = broker.bound_ports();

@@ -6,6 +6,7 @@
 use super::fetcher::{self, Fetched, FetchedAnswer, Plan};
 use super::hosted::{self, Hosted};
 use super::isr::Proposal;
+use crate::net::admission::Hold;
 use crate::node::Node;
 use crate::requests::timestamp;
 use crate::storage::{self, CleanShutdown, Flushed, LogConfig, LogDir, LogDirContents, OpenLog, StorageError};
@@ -32,6 +33,8 @@ pub(crate) const INBOX: usize = 4096;
 const GULP: usize = 128;
 /// Partitions in one produce request, at most.
 const MAX_PARTITIONS: u64 = 1 << 16;
+/// Partitions that all parked fetches watch, together, at most. A fetch beyond is answered with what there is.
+const MAX_PARKED: usize = 1 << 19;
 /// Bound on a compressed batch that a search by time looks into.
 const SEARCH_MAX_BYTES: usize = 64 << 20;
 
@@ -80,10 +83,14 @@ pub(crate) enum ReplicaMessage {
         acks: Acks,
         deadline: MonoTime,
         reply: oneshot::Sender<Vec<ProduceResult>>,
+        /// Until the records were appended, or refused.
+        hold: Hold,
     },
     Fetch {
         ask: FetchAsk,
         reply: oneshot::Sender<Vec<FetchAnswer>>,
+        /// Until it was answered, or parked.
+        hold: Hold,
     },
     ListOffsets {
         partition: TopicIdPartition,
@@ -161,7 +168,10 @@ pub(crate) struct Replicas {
     alarms: BTreeSet<(MonoTime, TopicIdPartition)>,
     lanes: BTreeMap<NodeId, Lane>,
     produces: BTreeMap<u64, PendingProduce>,
+    /// Parked.
     fetches: BTreeMap<u64, PendingFetch>,
+    /// Partitions that they ask for, together.
+    parked: usize,
     purgatory: Purgatory<u64, TopicIdPartition>,
     /// Fetches whose partitions moved, in order.
     ready: Vec<u64>,
@@ -199,6 +209,7 @@ impl Replicas {
             lanes: BTreeMap::new(),
             produces: BTreeMap::new(),
             fetches: BTreeMap::new(),
+            parked: 0,
             purgatory: Purgatory::default(),
             ready: Vec::new(),
             next_id: 0,
@@ -279,6 +290,7 @@ impl Replicas {
         let settings = &self.node.config.settings;
         if now >= self.checkpoint_due {
             self.checkpoint_due = now + settings.replica_high_watermark_checkpoint_interval;
+            self.forget_abandoned();
             let outcome = self.checkpoint_high_watermarks().await;
             self.check(outcome).await;
         }
@@ -291,10 +303,14 @@ impl Replicas {
 
     async fn take(&mut self, message: ReplicaMessage) {
         match message {
-            ReplicaMessage::Produce { items, acks, deadline, reply } => self.produce(items, acks, deadline, reply).await,
-            ReplicaMessage::Fetch { ask, reply } => {
+            ReplicaMessage::Produce { items, acks, deadline, reply, hold } => {
+                self.produce(items, acks, deadline, reply).await;
+                drop(hold);
+            }
+            ReplicaMessage::Fetch { ask, reply, hold } => {
                 let id = self.draw_id();
                 self.fetch(id, PendingFetch { ask, reply }, true).await;
+                drop(hold);
             }
             ReplicaMessage::ListOffsets { partition, timestamp, by, current_leader_epoch, reply } => {
                 self.list_offsets(partition, timestamp, by, current_leader_epoch, reply);
@@ -502,7 +518,9 @@ impl Replicas {
         let id = self.draw_id();
         let count = items.len();
         if count as u64 >= MAX_PARTITIONS || self.produces.len() as i64 >= self.node.config.settings.queued_max_requests * 64 {
-            let refused = ProduceResult { error: ErrorCode::InvalidRequest, base_offset: None, log_start: None };
+            // Nothing was written; a producer tries again.
+            let error = if count as u64 >= MAX_PARTITIONS { ErrorCode::InvalidRequest } else { ErrorCode::RequestTimedOut };
+            let refused = ProduceResult { error, base_offset: None, log_start: None };
             let _ = reply.send(vec![refused; count]);
             return;
         }
@@ -541,10 +559,25 @@ impl Replicas {
         // Answering may move ends again (an answer never does, but a follower's first fetch does).
         while !self.ready.is_empty() {
             for id in std::mem::take(&mut self.ready) {
-                if let Some(pending) = self.fetches.remove(&id) {
+                if let Some(pending) = self.unpark(id).filter(|pending| !pending.reply.is_closed()) {
                     self.fetch(id, pending, false).await;
                 }
             }
+        }
+    }
+
+    fn unpark(&mut self, id: u64) -> Option<PendingFetch> {
+        let pending = self.fetches.remove(&id)?;
+        self.parked -= pending.ask.items.len();
+        Some(pending)
+    }
+
+    /// Lets go of fetches whose connections are gone.
+    fn forget_abandoned(&mut self) {
+        let gone = self.fetches.iter().filter(|(_, pending)| pending.reply.is_closed()).map(|(id, _)| *id);
+        for id in gone.collect::<Vec<_>>() {
+            self.purgatory.cancel(id);
+            self.unpark(id);
         }
     }
 
@@ -580,7 +613,11 @@ impl Replicas {
             }
             answers.push(FetchAnswer { read, data });
         }
-        if at_once || bytes >= ask.min_bytes {
+        if self.parked + ask.items.len() > MAX_PARKED {
+            self.forget_abandoned();
+        }
+        let ask = &pending.ask;
+        if at_once || bytes >= ask.min_bytes || self.parked + ask.items.len() > MAX_PARKED {
             let _ = pending.reply.send(answers);
             return;
         }
@@ -594,6 +631,7 @@ impl Replicas {
             _ => None,
         });
         self.purgatory.park(id, ask.deadline, watches);
+        self.parked += pending.ask.items.len();
         self.fetches.insert(id, pending);
     }
 

@@ -1,6 +1,7 @@
 //! Requests about topics, configuration and producer ids: what a broker answers itself, and what it forwards.
 
 use super::controller_api;
+use super::metadata::distinct;
 use crate::config::Settings;
 use crate::drivers::forward::Forward;
 use crate::drivers::quorum::QuorumMessage;
@@ -108,7 +109,8 @@ const BROKER: i8 = 4;
 /// DescribeConfigs: every value in force, with where it comes from.
 pub(super) fn describe_configs(node: &Node, body: &DescribeConfigsRequest) -> Response {
     let image = node.image();
-    let results = body.resources.iter().map(|resource| {
+    let asked = distinct(&body.resources, |resource| (resource.resource_type, resource.resource_name.clone()));
+    let results = asked.map(|resource| {
         let wire = describe_configs_response::DescribeConfigsResult::default()
             .with_resource_type(resource.resource_type)
             .with_resource_name(resource.resource_name.clone())

@@ -2,6 +2,7 @@
 
 use super::{Reply, ReplyPart, frame};
 use crate::drivers::replicas::{FetchAnswer, FetchAsk, FetchItem, ReplicaMessage};
+use crate::net::admission::Hold;
 use crate::node::Node;
 use broker_core::metadata::MetadataImage;
 use broker_core::partition::{Acks, ListedBy, ProduceResult, Read};
@@ -10,7 +11,7 @@ use broker_types::{ErrorCode, TopicId, TopicIdPartition, TopicName};
 use broker_wire::fetch_response::{self as fetched, CurrentLeader, DivergingEpoch, FetchedPartition, FetchedTopic};
 use broker_wire::messages::convert::{
     from_broker_epoch, from_broker_id, from_leader_epoch, from_offset, from_optional_uuid, from_topic_name,
-    to_leader_epoch, to_offset,
+    to_leader_epoch, to_offset, to_topic_name,
 };
 use broker_wire::messages::{
     DeleteRecordsRequest, DeleteRecordsResponse, FetchRequest, ListOffsetsRequest, ListOffsetsResponse,
@@ -20,6 +21,7 @@ use broker_wire::messages::{
 use broker_wire::record_batch::{RecordBatch, split_batches};
 use broker_wire::{RequestHeader, Response, Segment};
 use bytes::Bytes;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -28,6 +30,8 @@ use tokio::sync::{mpsc, oneshot};
 const DECOMPRESSED_MAX_BYTES: usize = 128 << 20;
 /// Records up to this size are read here; larger stretches are sent from their file.
 const READ_MAX_BYTES: usize = 16 << 10;
+/// What one answer may so hold in memory; beyond it small stretches are sent from their file too.
+const READ_TOTAL_BYTES: usize = 512 << 10;
 
 /// A topic as a request names it: by id where its version has ids, else by name.
 fn resolve(image: &MetadataImage, name: &TopicName, id: Option<TopicId>) -> Result<TopicId, ErrorCode> {
@@ -46,8 +50,13 @@ fn millis(wire: i32) -> Duration {
     Duration::from_millis(u64::try_from(wire).unwrap_or(0))
 }
 
+/// How long a request may wait: as it wishes, but not beyond the time when its connection is closed anyway.
+fn patience(node: &Node, wire: i32) -> Duration {
+    millis(wire).min(node.config.settings.connections_max_idle)
+}
+
 /// Appends records.
-pub(super) async fn produce(node: &Arc<Node>, header: &RequestHeader, body: ProduceRequest) -> Reply {
+pub(super) async fn produce(node: &Arc<Node>, header: &RequestHeader, mut body: ProduceRequest, hold: Hold) -> Reply {
     let acks = match body.acks {
         0 => Acks::None,
         1 => Acks::Leader,
@@ -57,18 +66,24 @@ pub(super) async fn produce(node: &Arc<Node>, header: &RequestHeader, body: Prod
     if body.transactional_id.is_some() {
         return refuse_produce(header, &body, ErrorCode::InvalidRequest);
     }
-    let deadline = node.env.mono() + millis(body.timeout_ms);
+    let deadline = node.env.mono() + patience(node, body.timeout_ms);
     let mut items: Vec<(TopicIdPartition, RecordBatch)> = Vec::new();
     // In the order of the request: where its batch went in `items`, or why it went nowhere.
     let mut fates: Vec<Result<usize, ErrorCode>> = Vec::new();
     {
-        let image = node.metadata.borrow();
-        for topic in &body.topic_data {
+        // Not borrowed: to look into compressed records takes long, and whoever publishes metadata would wait.
+        let image = node.image();
+        for topic in &mut body.topic_data {
             let id = from_optional_uuid(topic.topic_id).filter(|_| header.api_version >= 13);
-            let topic_id = resolve(&image, &from_topic_name(&topic.name), id);
-            for partition in &topic.partition_data {
+            let name = from_topic_name(&topic.name);
+            let topic_id = resolve(&image, &name, id);
+            // While the request waits for replicas, nothing of it may keep its frame in memory: neither records nor a
+            // name that is a slice of it.
+            topic.name = to_topic_name(&name);
+            for partition in &mut topic.partition_data {
+                let records = partition.records.take();
                 let fate = topic_id.and_then(|topic| {
-                    let batch = checked(partition.records.clone())?;
+                    let batch = checked(records)?;
                     items.push((TopicIdPartition { topic, partition: partition.index }, batch));
                     Ok(items.len() - 1)
                 });
@@ -82,7 +97,7 @@ pub(super) async fn produce(node: &Arc<Node>, header: &RequestHeader, body: Prod
         let (reply, answer) = oneshot::channel();
         let count = items.len();
         let lost = |error| vec![ProduceResult { error, base_offset: None, log_start: None }; count];
-        match tell(node, ReplicaMessage::Produce { items, acks, deadline, reply }).await {
+        match tell(node, ReplicaMessage::Produce { items, acks, deadline, reply, hold }).await {
             Ok(()) => answer.await.unwrap_or_else(|_| lost(ErrorCode::NotLeaderOrFollower)),
             Err(error) => lost(error),
         }
@@ -165,12 +180,13 @@ fn checked(records: Option<Bytes>) -> Result<RecordBatch, ErrorCode> {
 }
 
 /// Reads records, for a consumer or a follower.
-pub(super) async fn fetch(node: &Arc<Node>, header: &RequestHeader, body: FetchRequest) -> Reply {
+pub(super) async fn fetch(node: &Arc<Node>, header: &RequestHeader, body: FetchRequest, hold: Hold) -> Reply {
     let version = header.api_version;
     let replica_id = if version >= 15 { body.replica_state.replica_id } else { body.replica_id };
     let replica = from_broker_id(replica_id).map(|id| (id, from_broker_epoch(body.replica_state.replica_epoch)));
     let mut topics: Vec<FetchedTopic<RecordSlot>> = Vec::new();
     let mut items = Vec::new();
+    let mut asked = BTreeSet::new();
     {
         let image = node.metadata.borrow();
         for topic in &body.topics {
@@ -182,6 +198,8 @@ pub(super) async fn fetch(node: &Arc<Node>, header: &RequestHeader, body: FetchR
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for partition in &topic.partitions {
                 let error = match found {
+                    // Who asks for the same again and again would have it read again for each record that comes.
+                    Ok(topic) if !asked.insert((topic, partition.partition)) => ErrorCode::InvalidRequest,
                     Ok(topic) => {
                         items.push((place, partitions.len(), FetchItem {
                             partition: TopicIdPartition { topic, partition: partition.partition },
@@ -200,6 +218,7 @@ pub(super) async fn fetch(node: &Arc<Node>, header: &RequestHeader, body: FetchR
             topics.push(FetchedTopic { name, id: id.unwrap_or_default(), partitions });
         }
     }
+    let read_committed = body.isolation_level == 1;
     if !items.is_empty() {
         let max_bytes = usize::try_from(body.max_bytes.min(
             i32::try_from(node.config.settings.fetch_max_bytes).unwrap_or(i32::MAX),
@@ -207,13 +226,15 @@ pub(super) async fn fetch(node: &Arc<Node>, header: &RequestHeader, body: FetchR
         let (reply, answer) = oneshot::channel();
         let ask = FetchAsk {
             replica,
-            read_committed: body.isolation_level == 1,
+            read_committed,
             min_bytes: usize::try_from(body.min_bytes).unwrap_or(0),
             max_bytes: max_bytes.unwrap_or(0),
-            deadline: node.env.mono() + millis(body.max_wait_ms),
+            deadline: node.env.mono() + patience(node, body.max_wait_ms),
             items: items.iter().map(|(_, _, item)| *item).collect(),
         };
-        let answers = match tell(node, ReplicaMessage::Fetch { ask, reply }).await {
+        // Its wait may be long.
+        drop((body, asked));
+        let answers = match tell(node, ReplicaMessage::Fetch { ask, reply, hold }).await {
             Ok(()) => answer.await.map_err(|_| ErrorCode::NotLeaderOrFollower),
             Err(error) => Err(error),
         };
@@ -223,7 +244,7 @@ pub(super) async fn fetch(node: &Arc<Node>, header: &RequestHeader, body: FetchR
             *slot = match &mut answers {
                 Ok(answers) => {
                     let answer = answers.next().expect("one for each item");
-                    answered(node, version, body.isolation_level == 1, item, answer).await
+                    answered(node, version, read_committed, item, answer).await
                 }
                 Err(error) => FetchedPartition::failed(slot.index, *error),
             };
@@ -304,12 +325,14 @@ async fn answered(
 async fn parts(env: &SharedEnv, segments: Vec<Segment<RecordSlot>>) -> std::io::Result<Vec<ReplyPart>> {
     let _ = env;
     let mut parts = Vec::with_capacity(segments.len());
+    let mut held = 0;
     for segment in segments {
         match segment {
             Segment::Bytes(bytes) => parts.push(ReplyPart::Bytes(bytes)),
             Segment::Records(slices) => {
                 for slice in slices {
-                    if slice.len <= READ_MAX_BYTES {
+                    if slice.len <= READ_MAX_BYTES && held + slice.len <= READ_TOTAL_BYTES {
+                        held += slice.len;
                         let bytes = slice.file.read_at(slice.position, slice.len).await?;
                         if bytes.len() < slice.len {
                             return Err(std::io::ErrorKind::UnexpectedEof.into());

@@ -12,6 +12,7 @@ use broker_wire::messages::{
     describe_cluster_response, describe_topic_partitions_response, metadata_response,
 };
 use broker_wire::{Request, RequestHeader, Response};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Authorized operations when none were asked for.
@@ -32,8 +33,7 @@ pub(super) async fn metadata(
         Some(list) if list.is_empty() && version == 0 => {
             image.topics().values().map(|topic| described(&image, node, topic, version)).collect()
         }
-        Some(list) => list
-            .iter()
+        Some(list) => distinct(list, |wanted| (wanted.topic_id, wanted.name.clone()))
             .map(|wanted| {
                 let id = from_optional_uuid(wanted.topic_id);
                 let name = wanted.name.as_ref().map(from_topic_name);
@@ -79,6 +79,12 @@ pub(super) async fn metadata(
             .with_topics(topics)
             .with_cluster_authorized_operations(NOT_ASKED),
     )
+}
+
+/// Each thing asked for once: a small request that names a large topic ten thousand times gets one answer.
+pub(super) fn distinct<T, K: Ord>(asked: &[T], key: impl Fn(&T) -> K) -> impl Iterator<Item = &T> {
+    let mut seen = BTreeSet::new();
+    asked.iter().filter(move |one| seen.insert(key(one)))
 }
 
 /// The names Kafka takes (Topic.validate).

@@ -8,6 +8,7 @@ mod metadata;
 mod quorum;
 pub(crate) mod quorum_api;
 
+use crate::net::admission::Hold;
 use crate::node::{ListenerKind, Node};
 use broker_env::File;
 use broker_wire::messages::api_versions_response;
@@ -36,16 +37,27 @@ pub(crate) enum ReplyPart {
     File { file: Arc<dyn File>, position: u64, len: usize },
 }
 
-/// Answers one request.
+/// Answers one request. `hold` is let go once somebody has taken it up.
 pub(crate) async fn handle(
     node: &Arc<Node>,
     kind: ListenerKind,
     header: &RequestHeader,
     request: Request,
+    hold: Hold,
 ) -> Reply {
+    match request {
+        Request::Produce(body) => data::produce(node, header, body, hold).await,
+        Request::Fetch(body) if kind == ListenerKind::Broker => data::fetch(node, header, body, hold).await,
+        request => {
+            // Whoever answers these has a queue of its own, and may keep them for long.
+            drop(hold);
+            answer(node, kind, header, request).await
+        }
+    }
+}
+
+async fn answer(node: &Arc<Node>, kind: ListenerKind, header: &RequestHeader, request: Request) -> Reply {
     let response = match request {
-        Request::Produce(body) => return data::produce(node, header, body).await,
-        Request::Fetch(body) if kind == ListenerKind::Broker => return data::fetch(node, header, body).await,
         Request::ListOffsets(body) => data::list_offsets(node, header.api_version, body).await,
         Request::OffsetForLeaderEpoch(body) => data::offset_for_leader_epoch(node, body).await,
         Request::DeleteRecords(body) => data::delete_records(node, body).await,

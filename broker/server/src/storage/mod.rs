@@ -27,6 +27,13 @@ mod segment;
 mod time_index;
 mod whole_file;
 
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(not(test), allow(dead_code))]
+#[path = "tests/mem_disk.rs"]
+mod mem_disk;
 #[cfg(test)]
 mod tests;
 

@@ -28,6 +28,11 @@ impl Entry for OffsetEntry {
     }
 }
 
+/// The offset that an entry speaks of. A damaged index says what it likes; no offset is beyond the largest.
+pub(super) fn absolute(base: Offset, relative: i32) -> Offset {
+    Offset(base.0.saturating_add(i64::from(relative)))
+}
+
 /// `offset` relative to `base`, if it fits an entry.
 pub(super) fn relative(base: Offset, offset: Offset) -> Option<i32> {
     i32::try_from(offset - base).ok().filter(|relative| *relative >= 0)

@@ -2,6 +2,7 @@
 
 use super::batch_scan::BatchScan;
 use super::error::{Doing, StorageError};
+use super::offset_index::absolute;
 use super::segment::{SegmentView, scan_error};
 use broker_env::File;
 use broker_types::{BatchSummary, LeaderEpoch, Offset};
@@ -120,7 +121,7 @@ pub(super) async fn find(
     let first = segments.partition_point(|view| view.base <= offset).saturating_sub(1);
     for (segment, view) in segments.iter().enumerate().skip(first) {
         let base = view.base;
-        let floor = view.offsets.floor(|entry| base + i64::from(entry.relative) <= offset).await;
+        let floor = view.offsets.floor(|entry| absolute(base, entry.relative) <= offset).await;
         let from = floor.doing("search the index of", &view.path)?.map_or(0, |entry| entry.position);
         let mut scan = view.scan(u64::try_from(from).unwrap_or(0));
         loop {
@@ -205,7 +206,7 @@ impl Scan {
             let Some((path, scan)) = &mut self.current else {
                 let Some(view) = self.segments.pop() else { return Ok(None) };
                 let (base, from) = (view.base, self.from);
-                let floor = view.offsets.floor(|entry| base + i64::from(entry.relative) <= from).await;
+                let floor = view.offsets.floor(|entry| absolute(base, entry.relative) <= from).await;
                 let position = floor.doing("search the index of", &view.path)?.map_or(0, |entry| entry.position);
                 self.current = Some((view.path.clone(), view.scan(u64::try_from(position).unwrap_or(0))));
                 continue;

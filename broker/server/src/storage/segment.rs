@@ -2,7 +2,7 @@
 
 use super::batch_scan::{BatchScan, ScanError};
 use super::error::{Doing, StorageError};
-use super::offset_index::{OffsetEntry, OffsetIndex, OffsetIndexView, relative};
+use super::offset_index::{OffsetEntry, OffsetIndex, OffsetIndexView, absolute, relative};
 use super::time_index::{TimeEntry, TimeIndex, TimeIndexView};
 use super::whole_file::remove_if_there;
 use broker_env::{Disk, File, OpenMode};
@@ -264,7 +264,7 @@ impl Segment {
     pub(super) async fn truncate(&mut self, position: u64, offset: Offset) -> Result<(), StorageError> {
         self.dirty = true;
         let base = self.base;
-        let keeps = |relative: i32| base + i64::from(relative) < offset;
+        let keeps = |relative: i32| absolute(base, relative) < offset;
         // Indexes first: they may know less than the log, never more.
         self.offsets.truncate(|entry| keeps(entry.relative)).await?;
         self.times.truncate(|entry| keeps(entry.relative)).await?;
@@ -365,5 +365,5 @@ pub(super) fn scan_error(path: &Path, error: ScanError) -> StorageError {
 }
 
 fn max_of(base: Offset, last: Option<TimeEntry>) -> Option<MaxTimestamp> {
-    last.map(|entry| MaxTimestamp { timestamp: entry.timestamp, last: base + i64::from(entry.relative) })
+    last.map(|entry| MaxTimestamp { timestamp: entry.timestamp, last: absolute(base, entry.relative) })
 }

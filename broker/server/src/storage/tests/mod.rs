@@ -1,16 +1,16 @@
 //! Storage on a disk in memory, with power losses.
 
 mod files;
+mod hostile;
 mod log;
-mod mem_disk;
 mod model;
 mod recovery;
 
+use super::mem_disk::MemEnv;
 use super::*;
 use broker_types::{BatchSummary, LeaderEpoch, Offset};
 use broker_wire::record_batch::{Compression, RecordBatch, RecordBatchBuilder};
 use bytes::Bytes;
-use mem_disk::MemEnv;
 use std::future::Future;
 use std::path::Path;
 use std::pin::pin;

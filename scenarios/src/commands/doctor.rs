@@ -1,0 +1,122 @@
+//! `trial doctor`.
+
+use super::explore::{jobs, select};
+use super::{NOT_DETERMINISTIC, NOTHING_SELECTED};
+use crate::cli::{Common, DoctorArgs, Format};
+use crate::explore::{Named, seed_of, side_by_side};
+use crate::file;
+use crate::rerun::{Said, read_checkpoints, where_they_part, with_checkpoints};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// Version of the JSON.
+const SCHEMA: &str = "kafka-trial/doctor/v1";
+
+/// One scenario and seed, run twice in two processes.
+struct Pair {
+    scenario: String,
+    seed: u64,
+    fingerprints: [String; 2],
+    /// `None` when they are equal; else where they part, or why a run said nothing.
+    difference: Option<String>,
+}
+
+pub(super) fn doctor(args: &DoctorArgs, common: &Common) -> ExitCode {
+    let names = match args.scenarios.is_empty() {
+        true => file::list_catalog().into_iter().map(|entry| entry.name).collect(),
+        false => args.scenarios.clone(),
+    };
+    let scenarios = match select(&names, common) {
+        Ok(scenarios) => scenarios,
+        Err(code) => return code,
+    };
+    let canaries = sim::determinism::canaries();
+    let text = common.format == Format::Text;
+    if text {
+        for canary in &canaries {
+            let sign = if canary.ok { "ok" } else { "NOT" };
+            println!("{sign:<4} {}: {}", canary.name, canary.detail);
+        }
+    }
+    let mut pairs = compare_all(scenarios, args, |pair| {
+        if text {
+            let sign = if pair.difference.is_none() { "ok" } else { "NOT" };
+            println!("{sign:<4} {:<34} {:016x}  {}", pair.scenario, pair.seed, pair.fingerprints.join(" "));
+            if let Some(difference) = &pair.difference {
+                println!("     {difference}");
+            }
+        }
+    });
+    pairs.sort_by(|a, b| (&a.scenario, a.seed).cmp(&(&b.scenario, b.seed)));
+    let equal = pairs.iter().filter(|pair| pair.difference.is_none()).count();
+    let well = canaries.iter().all(|canary| canary.ok);
+    if text {
+        println!("{equal} of {} pairs of runs are equal", pairs.len());
+    } else {
+        let value = json!({
+            "schema": SCHEMA,
+            "canaries": canaries.iter().map(|canary| json!({
+                "name": canary.name, "ok": canary.ok, "detail": canary.detail,
+            })).collect::<Vec<_>>(),
+            "pairs": pairs.len(),
+            "equal": equal,
+            "runs": pairs.iter().map(|pair| json!({
+                "scenario": pair.scenario,
+                "seed": format!("{:016x}", pair.seed),
+                "fingerprints": pair.fingerprints,
+                "difference": pair.difference,
+            })).collect::<Vec<_>>(),
+        });
+        println!("{value:#}");
+    }
+    match () {
+        () if pairs.is_empty() => ExitCode::from(NOTHING_SELECTED),
+        () if well && equal == pairs.len() => ExitCode::SUCCESS,
+        () => ExitCode::from(NOT_DETERMINISTIC),
+    }
+}
+
+/// Every scenario with every seed, twice each; `told` hears of each pair as it is done.
+fn compare_all(scenarios: Vec<Named>, args: &DoctorArgs, mut told: impl FnMut(&Pair)) -> Vec<Pair> {
+    let dir = std::env::temp_dir().join(format!("trial-doctor-{}", std::process::id()));
+    let _ = std::fs::create_dir_all(&dir);
+    let count = args.seeds * scenarios.len() as u64;
+    let (scenarios, folder) = (Arc::new(scenarios), dir.clone());
+    let work = move |k: u64| {
+        let named = &scenarios[usize::try_from(k % scenarios.len() as u64).unwrap_or(0)];
+        pair(named, seed_of(0, k), &folder, k)
+    };
+    let mut pairs = Vec::new();
+    for pair in side_by_side(jobs(args.jobs), Some(count), &Arc::new(AtomicBool::new(false)), work) {
+        told(&pair);
+        pairs.push(pair);
+    }
+    let _ = std::fs::remove_dir_all(&dir);
+    pairs
+}
+
+fn pair(named: &Named, seed: u64, dir: &Path, k: u64) -> Pair {
+    let files: [PathBuf; 2] = [0, 1].map(|side| dir.join(format!("{k}-{side}")));
+    let said = [0, 1].map(|side: usize| with_checkpoints(&named.named, seed, &files[side]));
+    let difference = match &said {
+        [Said::Nothing(why), _] | [_, Said::Nothing(why)] => Some(why.clone()),
+        [one, other] if one == other => None,
+        _ => {
+            let [one, other] = files.each_ref().map(|file| {
+                read_checkpoints(&std::fs::read_to_string(file).unwrap_or_default())
+            });
+            Some(where_they_part(&one, &other))
+        }
+    };
+    for file in &files {
+        let _ = std::fs::remove_file(file);
+    }
+    let fingerprints = said.map(|said| match said {
+        Said::Ran { fingerprint, .. } => fingerprint,
+        Said::Nothing(_) => String::new(),
+    });
+    Pair { scenario: named.scenario.name.clone(), seed, fingerprints, difference }
+}
