@@ -129,6 +129,9 @@ pub struct RunArgs {
     /// Writes the trace's checkpoints there, for comparing two runs.
     #[arg(long, value_name = "FILE", hide = true)]
     pub checkpoints: Option<PathBuf>,
+    /// Writes the trace's events there, one a line, to see where two runs part.
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub events: Option<PathBuf>,
 }
 
 /// `trial explore`.

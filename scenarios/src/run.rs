@@ -36,6 +36,8 @@ pub(crate) const MUSEUM: &str = "cargo run --release --quiet -p scenarios --feat
 pub struct Options {
     /// Stops workload and faults at this time.
     pub until: Option<Duration>,
+    /// Writes the events of the trace there, to see where two runs part.
+    pub events: Option<std::path::PathBuf>,
     /// How the reproducing line names the scenario.
     pub named: String,
     /// A filter for node logs, and where they go.
@@ -110,6 +112,11 @@ pub fn run_traced(
     let events = outcome.trace.events;
     let panics = outcome.panics.clone();
     let simulated = outcome.simulated;
+    if let Some(file) = &options.events
+        && let Err(error) = std::fs::write(file, events_text(&outcome.trace))
+    {
+        eprintln!("trial: {}: {error}", file.display());
+    }
     let mut checkpoints = outcome.trace.checkpoints;
     checkpoints.push(Checkpoint { events, at: outcome.trace.last, hash: fingerprint });
     let report = match outcome.end {
@@ -135,6 +142,20 @@ pub fn run_traced(
         }
     };
     (report, checkpoints)
+}
+
+/// The events that a trace still has, one a line: number, time, host, kind, payload in hex.
+fn events_text(trace: &sim::TraceRecord) -> String {
+    use std::fmt::Write;
+    let mut text = String::new();
+    for event in trace.iter() {
+        let _ = write!(text, "{} {} {} {} ", event.seq, event.at.0, event.host.0, event.kind);
+        for byte in &event.payload {
+            let _ = write!(text, "{byte:02x}");
+        }
+        text.push('\n');
+    }
+    text
 }
 
 fn world_config(scenario: &Scenario) -> sim::Config {
@@ -310,8 +331,8 @@ fn add_clients(world: &World, scenario: &Scenario, own: &[workload::Own], scene:
             }
         }
     }
-    for own in own.iter().cloned() {
-        let (scene, name) = (scene.clone(), own.name().to_owned());
+    for own in own {
+        let (own, scene, name) = (own.clone(), scene.clone(), own.name().to_owned());
         let boot: sim::Boot = Arc::new(move |env, _| own.process(env, scene.clone()));
         clients.push((world.add_node(&name, boot), name));
     }

@@ -16,6 +16,7 @@ use std::time::Duration;
 const PARTITIONS: i32 = 4;
 
 /// Runs `test` with a client and the name of a topic of its own.
+#[expect(clippy::disallowed_methods, reason = "whoever runs the test says where the cluster is")]
 fn with_cluster<F: Future<Output = ()>>(name: &str, test: impl FnOnce(Client, TopicName, Arc<dyn Env>) -> F) {
     let bootstrap = std::env::var("KAFKA_BOOTSTRAP").expect("KAFKA_BOOTSTRAP names a cluster");
     let bootstrap = bootstrap.split(',').map(|server| {

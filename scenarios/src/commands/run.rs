@@ -76,6 +76,7 @@ pub(super) fn run(args: &RunArgs, common: &Common) -> ExitCode {
     }
     let options = Options {
         until: args.until,
+        events: args.events.clone(),
         named: args.scenario.clone(),
         log: args.log.clone().map(|filter| (filter, out.join("logs"))),
         workloads: Vec::new(),

@@ -328,8 +328,9 @@ impl Net {
         let mut last = conn.ends[side].last_arrival;
         let mut inbox = std::mem::take(&mut conn.ends[side].inbox);
         for packet in inbox.iter_mut().filter(|packet| packet.at == SimTime::NEVER) {
-            let from_when = *resent.get_or_insert_with(|| next_retransmission(packet.sent, rto, now));
-            packet.at = self.transit(from_when, from, to, packet.bytes.len()).max(last);
+            let from_when = resent.unwrap_or_else(|| next_retransmission(packet.sent, rto, now));
+            let (left, arrive) = self.transit_later(from_when, from, to, packet.bytes.len());
+            (resent, packet.at) = (Some(left), arrive.max(last));
             last = packet.at;
         }
         conn.ends[side].inbox = inbox;
@@ -347,8 +348,8 @@ impl Net {
         let at = if asked == SimTime::NEVER {
             asked
         } else {
-            let there = self.transit(asked, host, peer, 40);
-            self.transit(there, peer, host, 40).max(conn.ends[side].last_arrival)
+            let (_, there) = self.transit_later(asked, host, peer, 40);
+            self.transit_later(there, peer, host, 40).1.max(conn.ends[side].last_arrival)
         };
         conn.ends[side].reset = Some(Reset { at, kind: io::ErrorKind::ConnectionReset });
     }

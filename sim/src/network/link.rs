@@ -85,7 +85,33 @@ impl Link {
         rto: Duration,
         effects: &Mutex<EffectCounters>,
     ) -> SimTime {
-        let latency = self.config.latency.draw_nanos(&mut self.rng);
+        let wire = self.wire_nanos(len, effects);
+        let mut sent = now;
+        if let Some(wire) = wire {
+            sent = SimTime(now.max(self.busy_until).0 + wire);
+            self.busy_until = sent;
+        }
+        self.arrival(sent, len, rto, effects)
+    }
+
+    /// The same for bytes that will be sent at `then`, which may be a while from now. They do not occupy the link: what
+    /// is sent before `then` must not wait for them. Returns when they have left, too.
+    pub(crate) fn transit_later(
+        &mut self,
+        then: SimTime,
+        len: usize,
+        rto: Duration,
+        effects: &Mutex<EffectCounters>,
+    ) -> (SimTime, SimTime) {
+        let sent = match self.wire_nanos(len, effects) {
+            Some(wire) => SimTime(then.max(self.busy_until).0 + wire),
+            None => then,
+        };
+        (sent, self.arrival(sent, len, rto, effects))
+    }
+
+    /// How long `len` bytes occupy the link; `None` when it has no limit.
+    fn wire_nanos(&self, len: usize, effects: &Mutex<EffectCounters>) -> Option<u64> {
         let mut rate = self.config.bytes_per_second;
         if self.faulty {
             for &(id, limit) in &self.throttled {
@@ -93,13 +119,12 @@ impl Link {
                 rate = Some(rate.map_or(limit, |rate| rate.min(limit)));
             }
         }
-        let mut sent = now.0;
-        if let Some(rate) = rate {
-            let wire = (len as u128 * 1_000_000_000 / u128::from(rate.max(1))) as u64;
-            sent = sent.max(self.busy_until.0) + wire;
-            self.busy_until = SimTime(sent);
-        }
-        let mut arrive = sent + latency;
+        rate.map(|rate| (len as u128 * 1_000_000_000 / u128::from(rate.max(1))) as u64)
+    }
+
+    /// When bytes that leave at `sent` are there.
+    fn arrival(&mut self, sent: SimTime, len: usize, rto: Duration, effects: &Mutex<EffectCounters>) -> SimTime {
+        let mut arrive = sent.0 + self.config.latency.draw_nanos(&mut self.rng);
         if self.faulty {
             for (id, by) in &self.slow {
                 arrive += by.draw_nanos(&mut self.rng);

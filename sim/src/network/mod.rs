@@ -323,6 +323,15 @@ impl Net {
         self.links[from.index()][to.index()].transit(now, len, rto, &self.effects)
     }
 
+    /// The same for bytes that are sent at `then`, some time from now: when they have left, and when they are there.
+    pub(crate) fn transit_later(&mut self, then: SimTime, from: HostId, to: HostId, len: usize) -> (SimTime, SimTime) {
+        if from == to {
+            return (then, self.transit(then, from, to, len));
+        }
+        let rto = self.config.retransmission_timeout;
+        self.links[from.index()][to.index()].transit_later(then, len, rto, &self.effects)
+    }
+
     fn apply_faults(&mut self) {
         for (from, row) in self.links.iter_mut().enumerate() {
             for (to, link) in row.iter_mut().enumerate() {

@@ -211,3 +211,56 @@ fn a_tap_sees_every_write_and_may_delay_swallow_or_reset_it() {
         assert_eq!(seen.lock().expect("alive")[..2], ["0:one", "3:two"]);
     }
 }
+
+/// Accepts and forgets, for ever.
+fn listen_for_ever(env: &SharedEnv) {
+    let open = Arc::clone(env);
+    env.go("listen", async move {
+        let mut listener = open.network().listen("b", 2).await.expect("the port is free");
+        let mut accepted = Vec::new();
+        while let Ok(connection) = listener.accept().await {
+            accepted.push(connection);
+        }
+    });
+}
+
+#[test]
+fn a_host_that_is_back_connects_at_once_though_its_old_connections_are_reset_only_later() {
+    let connected_after = crate::run(1, Config::default(), |world| async move {
+        let (ours, theirs, a, b) = connected(&world).await;
+        listen_for_ever(&b);
+        let (old, idle) = (a.network().connect("b", 2).await.expect("somebody listens"), (ours, theirs));
+        world.sleep(Duration::from_secs(1)).await;
+        let host = world.find("a").expect("it is there");
+        world.power_loss(host);
+        world.sleep(Duration::from_secs(3)).await;
+        world.start(host);
+        let a = world.env(host).expect("just started");
+        let before = world.now();
+        a.network().connect("b", 2).await.expect("somebody listens");
+        drop((old, idle));
+        world.now().since(before)
+    })
+    .expect_clean();
+    assert!(connected_after < Duration::from_millis(100), "it took {connected_after:?}");
+}
+
+#[test]
+fn what_is_sent_after_a_partition_does_not_wait_for_what_is_sent_again() {
+    let connected_after = crate::run(2, Config::default(), |world| async move {
+        let (mut ours, theirs, a, b) = connected(&world).await;
+        listen_for_ever(&b);
+        let [host_a, host_b] = ["a", "b"].map(|name| world.find(name).expect("it is there"));
+        let cut = world.install(NetworkFault::Partition { groups: vec![vec![host_a], vec![host_b]] });
+        ours.writer.write(Bytes::from_static(b"held back")).await.expect("there is room");
+        // The next retransmission is many seconds away when the partition ends.
+        world.sleep(Duration::from_secs(15)).await;
+        world.remove(cut);
+        let before = world.now();
+        a.network().connect("b", 2).await.expect("somebody listens");
+        drop((ours, theirs));
+        world.now().since(before)
+    })
+    .expect_clean();
+    assert!(connected_after < Duration::from_millis(100), "it took {connected_after:?}");
+}

@@ -43,7 +43,10 @@ impl BatchScan {
     /// The next batch's header; `None` at the end. Fields are those that can be, and the whole batch lies before the
     /// end; with `crc` the bytes are also those that were written. After an error the position is unchanged.
     pub(super) async fn next(&mut self, crc: bool) -> Result<Option<BatchHeader>, ScanError> {
-        let left = self.end - self.position;
+        let Some(left) = self.end.checked_sub(self.position) else {
+            // A damaged index pointed beyond the file.
+            return Err(ScanError::Bad(BatchError::Truncated { need: HEADER_LEN, have: 0 }));
+        };
         if left == 0 {
             return Ok(None);
         }

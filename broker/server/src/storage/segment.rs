@@ -266,7 +266,8 @@ impl Segment {
         let base = self.base;
         let keeps = |relative: i32| absolute(base, relative) < offset;
         // Indexes first: they may know less than the log, never more.
-        self.offsets.truncate(|entry| keeps(entry.relative)).await?;
+        let stays = |entry: OffsetEntry| u64::try_from(entry.position).is_ok_and(|at| at < position);
+        self.offsets.truncate(|entry| keeps(entry.relative) && stays(entry)).await?;
         self.times.truncate(|entry| keeps(entry.relative)).await?;
         self.cut_file(position).await?;
         self.sync().await
