@@ -11,7 +11,7 @@ use checker::{Context, Outcome, WhiteBox};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use broker_env::watch;
 
 /// What was measured once.
 #[derive(Clone, Debug, Default)]

@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::watch;
+use broker_env::watch;
 
 /// How long the cluster may take to be ready, simulated.
 const BOOT: Duration = Duration::from_secs(60);

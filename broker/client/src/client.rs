@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
-use tokio::sync::watch;
+use broker_env::watch;
 use tracing::{debug, warn};
 
 /// How a client behaves. Names, meanings and defaults are Kafka's.
@@ -215,7 +215,7 @@ impl Core {
     /// Tells everybody that the cache changed.
     pub(crate) fn announce(&self) {
         let version = lock(&self.metadata).version();
-        self.changed.send_replace(version);
+        self.changed.send(version);
         lock(&self.listeners).retain(|listener| match listener.upgrade() {
             Some(inbox) => {
                 inbox.signal.raise();

@@ -13,6 +13,7 @@ mod network;
 #[cfg(feature = "real")]
 mod real;
 mod timer;
+pub mod watch;
 
 pub use completion::{Completer, Completion};
 pub use disk::{DirEntry, Disk, File, OpenMode};

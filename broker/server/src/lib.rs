@@ -34,7 +34,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use storage::{Log, LogConfig, LogDir, MetaProperties, OpenLog, StorageError, read_quorum_state};
-use tokio::sync::{mpsc, oneshot, watch};
+use broker_env::watch;
+use tokio::sync::{mpsc, oneshot};
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -222,7 +223,7 @@ impl Broker {
             let patience = self.node.env.mono() + self.node.config.settings.quorum_request_timeout;
             let _ = self.node.env.until(patience, handed_over).await;
         }
-        let _ = self.node.stop.send(true);
+        self.node.stop.send(true);
     }
 
     /// What this node counts.

@@ -11,7 +11,8 @@ use broker_types::{BrokerEpoch, DirectoryId, Observer, Uuid};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use tokio::sync::{mpsc, watch};
+use broker_env::watch;
+use tokio::sync::mpsc;
 
 pub(crate) use broker_wire::Listener as ListenerKind;
 
@@ -78,7 +79,7 @@ impl Node {
     /// Something broke that this node cannot live with.
     pub(crate) fn fail(&self) {
         self.failed.store(true, Ordering::Relaxed);
-        let _ = self.stop.send(true);
+        self.stop.send(true);
     }
 
     /// What is known of the cluster now.

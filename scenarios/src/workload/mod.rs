@@ -16,7 +16,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use checker::ValueId;
 use sim::World;
 use std::sync::Arc;
-use tokio::sync::watch;
+use broker_env::watch;
 
 /// What every client of a run shares.
 #[derive(Clone)]

@@ -16,7 +16,8 @@ use broker_wire::messages::{
 use broker_wire::{Request, Response};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{oneshot, watch};
+use broker_env::watch;
+use tokio::sync::oneshot;
 
 /// How long a controlled shutdown waits for its leaderships to move.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(30);
@@ -39,7 +40,7 @@ pub(crate) async fn run(node: Arc<Node>, standing: Standing, mut shutdown: onesh
     let mut channel = ControllerChannel::new(node.clone(), "broker-lifecycle");
     let Some(epoch) = register(&node, &standing, &mut channel).await else { return };
     tracing::info!(broker_epoch = %epoch, "registered");
-    let _ = standing.epoch.send(Some(epoch));
+    standing.epoch.send(Some(epoch));
     let interval = node.config.settings.heartbeat_interval;
     let mut stopping: Option<(ShutdownRequest, broker_types::MonoTime)> = None;
     let mut shutdown_taken = false;
@@ -67,7 +68,7 @@ pub(crate) async fn run(node: Arc<Node>, standing: Standing, mut shutdown: onesh
         pause = interval;
         if let Some(Response::BrokerHeartbeat(body)) = reply {
             if body.error_code == 0 {
-                let _ = standing.unfenced.send(!body.is_fenced);
+                standing.unfenced.send(!body.is_fenced);
                 if body.is_fenced {
                     pause = pause.min(Duration::from_millis(100));
                 }

@@ -21,7 +21,8 @@ use bytes::{Bytes, BytesMut};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::sync::{mpsc, oneshot, watch};
+use broker_env::watch;
+use tokio::sync::{mpsc, oneshot};
 
 /// Messages that wait for the driver, at most; senders wait beyond.
 pub(crate) const INBOX: usize = 1024;
@@ -352,7 +353,7 @@ impl Quorum {
                 self.next.push_back(Next::Controller(controller::Input::LostLeadership));
             }
             raft::Output::LeaderChanged { current } => {
-                let _ = self.publish.leader.send(current);
+                self.publish.leader.send(current);
             }
             raft::Output::NeedSnapshot { from, snapshot } => {
                 tracing::warn!(%from, ?snapshot, "snapshots of the metadata log are not built yet");
@@ -468,7 +469,7 @@ impl Quorum {
                 }
             }
         }
-        let _ = self.publish.metadata.send(Arc::new(self.image.visible().clone()));
+        self.publish.metadata.send(Arc::new(self.image.visible().clone()));
         Ok(())
     }
 

@@ -25,7 +25,8 @@ use broker_wire::record_batch::RecordBatch;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot, watch};
+use broker_env::watch;
+use tokio::sync::{mpsc, oneshot};
 
 /// Messages that wait for the driver, at most; connections wait beyond.
 pub(crate) const INBOX: usize = 4096;

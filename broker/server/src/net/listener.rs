@@ -8,7 +8,7 @@ use broker_env::Listener;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::watch;
+use broker_env::watch;
 
 /// Accepts until the node stops, from when `open` becomes true. Who connects before that waits, as with Kafka.
 /// `exempt`: however many connections there are.
