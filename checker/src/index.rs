@@ -288,7 +288,8 @@ pub(crate) fn staleness(
     }
     // The predecessor may have gone on acknowledging, in good order with its whole ISR, after it was deposed and before it
     // heard of it: what it acknowledged then is in its successor's log, and above its successor's high watermark.
-    let succeeded = |excuse: &crate::context::Excuse| excuse.at >= sent || excuse.until.is_none_or(|heard| heard >= sent);
+    let succeeded =
+        |excuse: &crate::context::Excuse| excuse.at >= sent || excuse.until.is_none_or(|heard| heard >= sent);
     changes().any(succeeded).then_some("high-watermark-recovering")
 }
 

@@ -97,7 +97,11 @@ fn violations(text: &mut String, report: &RunReport, paint: &Paint, verbose: boo
         }
         let in_all = report.checks.iter().find(|check| check.id == violation.check).map_or(1, |check| check.violations);
         if is_first && in_all > 1 && !verbose {
-            let _ = writeln!(text, "    {}", paint.dim(&format!("… and {} more; --verbose shows the first ten", in_all - 1)));
+            let _ = writeln!(
+                text,
+                "    {}",
+                paint.dim(&format!("… and {} more; --verbose shows the first ten", in_all - 1))
+            );
         }
     }
 }
@@ -122,7 +126,8 @@ fn checks(text: &mut String, lines: &[CheckLine], paint: &Paint, verbose: bool) 
         match check.outcome {
             CheckOutcome::Pass if !verbose && allowed == 0 => passed.push(format!("{} ({count})", check.id)),
             CheckOutcome::Pass => {
-                let _ = writeln!(text, "  {} {:<24} {count} opportunities{}", paint.good("ok  "), check.id, reasons(check));
+                let _ =
+                    writeln!(text, "  {} {:<24} {count} opportunities{}", paint.good("ok  "), check.id, reasons(check));
             }
             CheckOutcome::Violation => {
                 let number = check.violations;
@@ -160,7 +165,8 @@ fn checks(text: &mut String, lines: &[CheckLine], paint: &Paint, verbose: bool) 
     let vacuous: Vec<&str> =
         lines.iter().filter(|check| check.outcome == CheckOutcome::Vacuous).map(|check| check.id.as_str()).collect();
     if !verbose && !vacuous.is_empty() {
-        let _ = writeln!(text, "  {} had no opportunity, so prove nothing here: {}", paint.dim("--  "), vacuous.join(", "));
+        let _ =
+            writeln!(text, "  {} had no opportunity, so prove nothing here: {}", paint.dim("--  "), vacuous.join(", "));
     }
 }
 

@@ -6,12 +6,12 @@ use crate::recorder::{Recorder, Sending, moment};
 use crate::run::{Options, Watch};
 use crate::workload::{Scene, digest, value_bytes};
 use broker_client::{Acks, NewTopic, Producer, ProducerConfig, Record};
+use broker_env::watch;
 use broker_types::{TopicIdPartition, TopicName};
 use checker::{Context, Outcome, WhiteBox};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use broker_env::watch;
 
 /// What was measured once.
 #[derive(Clone, Debug, Default)]
@@ -76,7 +76,8 @@ pub fn busy(seed: u64, duration: Duration) -> (u64, Duration) {
         cluster.start_all();
         let recorder = Recorder::default();
         let (_stop, stop) = watch::channel(false);
-        let scene = Scene { world: world.clone(), recorder, shared: shared.clone(), stop, bootstrap: bootstrap(&scenario) };
+        let scene =
+            Scene { world: world.clone(), recorder, shared: shared.clone(), stop, bootstrap: bootstrap(&scenario) };
         let admin = world.add_node("admin", Arc::new(|_, _| Box::pin(std::future::pending())));
         world.start(admin);
         let env = world.env(admin).expect("just started");

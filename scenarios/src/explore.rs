@@ -381,7 +381,10 @@ pub(crate) fn side_by_side<T: Send + 'static>(
     let (next, work) = (Arc::new(AtomicU64::new(0)), Arc::new(work));
     for _ in 0..jobs {
         let (give, next, work, stop) = (give.clone(), next.clone(), work.clone(), stop.clone());
-        #[expect(clippy::disallowed_methods, reason = "outside every world: each run has a simulated world of its own")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "outside every world: each run has a simulated world of its own"
+        )]
         std::thread::spawn(move || {
             while !stop.load(Ordering::Relaxed) {
                 let index = next.fetch_add(1, Ordering::Relaxed);
@@ -407,7 +410,8 @@ fn one_run(plan: &Plan, k: u64) -> Done {
         && let Ending::Judged(report) = &done.ending
         && (!done.is_good() || seed.is_multiple_of(COMPARED_ONE_IN))
     {
-        done.compared = Some(in_another_process(&named.named, seed, plan.bug).compare(report.fingerprint, report.events));
+        done.compared =
+            Some(in_another_process(&named.named, seed, plan.bug).compare(report.fingerprint, report.events));
     }
     done
 }
@@ -430,17 +434,27 @@ mod tests {
 
     fn done(k: u64, verdict: Verdict, reason: &str, events: u64) -> Done {
         let named = crate::file::find("smoke").unwrap().scenario;
-        let mut report = crate::run::run(&named, k, &Options { until: Some(std::time::Duration::from_millis(1)), ..Options::default() }, &Arc::new(Watch::default()));
+        let mut report = crate::run::run(
+            &named,
+            k,
+            &Options { until: Some(std::time::Duration::from_millis(1)), ..Options::default() },
+            &Arc::new(Watch::default()),
+        );
         (report.verdict, report.reasons, report.events) = (verdict, vec![reason.to_owned()], events);
-        Done { k, scenario: "smoke".to_owned(), seed: seed_of(0, k), ending: Ending::Judged(Box::new(report)), compared: None }
+        Done {
+            k,
+            scenario: "smoke".to_owned(),
+            seed: seed_of(0, k),
+            ending: Ending::Judged(Box::new(report)),
+            compared: None,
+        }
     }
 
     #[test]
     fn the_seed_law_does_not_change() {
         // A recorded campaign means the same runs for ever.
         let seeds = [seed_of(0, 0), seed_of(0, 1), seed_of(1, 0), seed_of(7, 3)];
-        let recorded =
-            [0xd0a6_6a65_c752_8968, 0x0cfb_aea7_4a8c_c0e5, 0x26f2_a114_8cf5_2011, 0x7864_09c0_51b4_5993];
+        let recorded = [0xd0a6_6a65_c752_8968, 0x0cfb_aea7_4a8c_c0e5, 0x26f2_a114_8cf5_2011, 0x7864_09c0_51b4_5993];
         assert_eq!(seeds, recorded, "{seeds:#018x?}");
     }
 

@@ -2,15 +2,15 @@
 
 pub mod bench;
 pub mod cli;
-pub mod commands;
 pub mod cluster;
+pub mod commands;
 pub mod explore;
 pub mod file;
+mod logs;
 pub mod nemesis;
 pub mod planted_bugs;
 pub mod recorder;
 pub mod rerun;
 pub mod run;
-mod logs;
 mod story;
 pub mod workload;

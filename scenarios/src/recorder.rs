@@ -63,7 +63,14 @@ impl Recorder {
         self.push(session, at, None, Outcome::Unknown, OpKind::Send(send))
     }
 
-    fn push(&self, session: SessionId, invoked: SimTime, returned: Option<SimTime>, outcome: Outcome, kind: OpKind) -> OpId {
+    fn push(
+        &self,
+        session: SessionId,
+        invoked: SimTime,
+        returned: Option<SimTime>,
+        outcome: Outcome,
+        kind: OpKind,
+    ) -> OpId {
         self.with(|inner| {
             let id = OpId(inner.history.ops.len() as u64);
             inner.history.ops.push(Op { id, session, invoked, returned, outcome, kind });

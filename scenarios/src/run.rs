@@ -12,6 +12,7 @@ use crate::workload::{self, Scene};
 use broker_client::{Acks, NewTopic, Producer, ProducerConfig, Record};
 use broker_core::planted::Bug;
 use broker_env::SharedEnv;
+use broker_env::watch;
 use broker_types::{NodeId, TopicIdPartition, TopicName};
 use checker::{Allowed, Canary, CheckOutcome, CheckResult, Context, PartitionRules, Progress, Verdict, WhiteBox};
 use reports::{CheckLine, FaultLine, RunReport};
@@ -21,7 +22,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
-use broker_env::watch;
 
 /// How long the cluster may take to be ready, simulated.
 const BOOT: Duration = Duration::from_secs(60);
@@ -208,7 +208,13 @@ fn converges_within(scenario: &Scenario) -> Duration {
     )
 }
 
-async fn drive(world: World, scenario: Scenario, own: Vec<workload::Own>, schedule: Schedule, progress: Arc<Watch>) -> Brought {
+async fn drive(
+    world: World,
+    scenario: Scenario,
+    own: Vec<workload::Own>,
+    schedule: Schedule,
+    progress: Arc<Watch>,
+) -> Brought {
     let context = context(&scenario);
     let shared = Shared::new(WhiteBox::new(context.clone()));
     let recorder = Recorder::default();
@@ -262,11 +268,10 @@ async fn drive(world: World, scenario: Scenario, own: Vec<workload::Own>, schedu
     brought.healed = world.now();
     // Traffic goes on for a moment, so that what needs a new record to move does; then it ends.
     world.sleep(Duration::from_millis(500)).await;
-    let _ = stop_tx.send(true);
+    stop_tx.send(true);
     let waited_for = u32::try_from(clients.len()).unwrap_or(u32::MAX);
-    let settled = world
-        .wait_for(world.now() + SETTLE, Duration::from_millis(20), || shared.clients_done() >= waited_for)
-        .await;
+    let settled =
+        world.wait_for(world.now() + SETTLE, Duration::from_millis(20), || shared.clients_done() >= waited_for).await;
     if !settled {
         tracing::warn!("clients still wait for answers");
     }
@@ -349,7 +354,8 @@ async fn boot(
 ) -> Result<(), String> {
     let deadline = world.now() + BOOT;
     let brokers = scenario.cluster.brokers as usize;
-    let unfenced = || cluster.shared.view(|view| view.unfenced.values().filter(|unfenced| **unfenced).count()) >= brokers;
+    let unfenced =
+        || cluster.shared.view(|view| view.unfenced.values().filter(|unfenced| **unfenced).count()) >= brokers;
     if !world.wait_for(deadline, Duration::from_millis(5), unfenced).await {
         let up = cluster.shared.view(|view| view.unfenced.values().filter(|unfenced| **unfenced).count());
         return Err(format!("only {up} of {brokers} brokers were unfenced {} s after the start", BOOT.as_secs()));
@@ -370,7 +376,9 @@ async fn boot(
                     tell_rules(scenario, topic, id, cluster);
                 }
             }
-            Err(error) => return Err(format!("topic {} could not be created: {} {}", topic.name, error.code, error.detail)),
+            Err(error) => {
+                return Err(format!("topic {} could not be created: {} {}", topic.name, error.code, error.detail));
+            }
         }
     }
     let partitions: usize = scenario.topics.iter().map(|topic| topic.partitions as usize).sum();
@@ -379,9 +387,8 @@ async fn boot(
             let of_topics = view.partitions.iter().filter(|(id, state)| {
                 **id != TopicIdPartition::METADATA && state.leader.is_some() && state.isr.len() == state.replicas.len()
             });
-            let serving = of_topics.filter(|(_, state)| {
-                state.leader.and_then(|leader| state.logs.get(&leader)).is_some()
-            });
+            let serving =
+                of_topics.filter(|(_, state)| state.leader.and_then(|leader| state.logs.get(&leader)).is_some());
             serving.count() >= partitions
         })
     };
@@ -448,8 +455,11 @@ fn is_whole(cluster: &Cluster) -> bool {
         && cluster.shared.view(|view| {
             let brokers: Vec<NodeId> = cluster.hosts.keys().copied().filter(|node| node.0 <= 100).collect();
             brokers.iter().all(|broker| view.unfenced.get(broker).copied().unwrap_or(false))
-                && view.partitions.iter().filter(|(id, state)| **id != TopicIdPartition::METADATA && !state.replicas.is_empty()).all(
-                    |(_, state)| {
+                && view
+                    .partitions
+                    .iter()
+                    .filter(|(id, state)| **id != TopicIdPartition::METADATA && !state.replicas.is_empty())
+                    .all(|(_, state)| {
                         let leader = state.leader.and_then(|leader| state.logs.get(&leader));
                         state.isr.len() == state.replicas.len()
                             && leader.is_some_and(|leader| {
@@ -460,15 +470,15 @@ fn is_whole(cluster: &Cluster) -> bool {
                                         })
                                     })
                             })
-                    },
-                )
+                    })
         })
 }
 
 /// One acks=all record to every partition: does the cluster serve?
 async fn canaries(scenario: &Scenario, scene: &Scene, admin: &SharedEnv) -> Vec<Canary> {
     let client = scene.client(admin.clone(), "canary");
-    let config = ProducerConfig { delivery_timeout: Duration::from_secs(30), acks: Acks::All, ..ProducerConfig::default() };
+    let config =
+        ProducerConfig { delivery_timeout: Duration::from_secs(30), acks: Acks::All, ..ProducerConfig::default() };
     let producer = Producer::new(&client, config);
     let session = scene.recorder.session();
     let mut canaries = Vec::new();
@@ -561,7 +571,8 @@ fn judge(scenario: &Scenario, seed: u64, options: &Options, brought: Brought, pa
     let (acked, read) = brought.recorder.counts();
     let marks: BTreeMap<String, u64> =
         brought.shared.view(|view| view.marks.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect());
-    let missing = scenario.expect.marks.iter().map(|mark| mark.name().to_owned()).filter(|mark| !marks.contains_key(mark));
+    let missing =
+        scenario.expect.marks.iter().map(|mark| mark.name().to_owned()).filter(|mark| !marks.contains_key(mark));
     let progress = Progress {
         acked,
         read,
@@ -577,9 +588,9 @@ fn judge(scenario: &Scenario, seed: u64, options: &Options, brought: Brought, pa
     report.violations = checks.iter().flat_map(|check| check.violations.clone()).collect();
     report.checks = checks.iter().map(CheckLine::from).collect();
     let ms = |at: SimTime| u64::try_from(at.since(brought.zero).as_millis()).unwrap_or(0);
-    report.story = brought.shared.view(|view| {
-        story::tell(view, &brought.faults, brought.zero.0, ms(brought.healed), brought.converged.map(ms))
-    });
+    report.story = brought
+        .shared
+        .view(|view| story::tell(view, &brought.faults, brought.zero.0, ms(brought.healed), brought.converged.map(ms)));
     report.faults = brought.faults;
     report.marks = marks;
     report.traffic = traffic(&history, acked, read, &brought.shared.refusals());
@@ -597,7 +608,9 @@ fn traffic(history: &checker::History, acked: u64, read: u64, refused: &BTreeMap
             checker::Outcome::Unknown => unknown += 1,
         }
     }
-    let mut text = format!("Clients sent {sent} records: {acked} acknowledged, {failed} refused, {unknown} of unknown fate; {read} were read.");
+    let mut text = format!(
+        "Clients sent {sent} records: {acked} acknowledged, {failed} refused, {unknown} of unknown fate; {read} were read."
+    );
     if !refused.is_empty() {
         let list: Vec<String> = refused.iter().map(|(name, count)| format!("{count} × {name}")).collect();
         text.push_str(&format!(" Errors: {}.", list.join(", ")));
@@ -614,7 +627,14 @@ fn no_panic(panics: &[sim::NodePanic], zero: SimTime) -> CheckResult {
         check.violate(
             "A node never panics: a broken belief of its own is a bug.",
             vec![
-                format!("{} (incarnation {}) at {}.{:03}s: {}", panic.name, panic.incarnation, at.as_secs(), at.subsec_millis(), panic.message),
+                format!(
+                    "{} (incarnation {}) at {}.{:03}s: {}",
+                    panic.name,
+                    panic.incarnation,
+                    at.as_secs(),
+                    at.subsec_millis(),
+                    panic.message
+                ),
                 format!("at {}", panic.location),
             ],
             Some(moment(panic.at).0),

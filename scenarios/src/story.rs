@@ -21,7 +21,8 @@ struct Line {
 pub fn tell(view: &View, faults: &[FaultLine], zero_ns: u64, healed_ms: u64, converged_ms: Option<u64>) -> Vec<String> {
     let mut lines: Vec<Line> = Vec::new();
     for fault in faults {
-        let until = fault.to_ms.map(|to| format!(" for {}", seconds(to.saturating_sub(fault.from_ms)))).unwrap_or_default();
+        let until =
+            fault.to_ms.map(|to| format!(" for {}", seconds(to.saturating_sub(fault.from_ms)))).unwrap_or_default();
         lines.push(Line { at_ms: fault.from_ms, weight: 2, text: format!("{}: {}{until}.", fault.kind, fault.target) });
     }
     lines.extend(leaders(view, zero_ns));
@@ -39,7 +40,8 @@ pub fn tell(view: &View, faults: &[FaultLine], zero_ns: u64, healed_ms: u64, con
     let left_out = lines.len().saturating_sub(keep);
     lines.truncate(keep);
     lines.sort_by_key(|line| line.at_ms);
-    let mut told: Vec<String> = lines.into_iter().map(|line| format!("{:>9}  {}", seconds(line.at_ms), line.text)).collect();
+    let mut told: Vec<String> =
+        lines.into_iter().map(|line| format!("{:>9}  {}", seconds(line.at_ms), line.text)).collect();
     if left_out > 0 {
         told.push(format!("{:>9}  {left_out} more events of the same kinds.", "…"));
     }
@@ -65,7 +67,9 @@ fn joined(view: &View, partitions: &[TopicIdPartition]) -> String {
 
 /// Elections at the same moment are told together.
 fn leaders(view: &View, zero_ns: u64) -> Vec<Line> {
-    let mut groups: BTreeMap<(u64, Option<NodeId>, Option<NodeId>, bool), Vec<TopicIdPartition>> = BTreeMap::new();
+    /// When, from whom, to whom, and whether unclean.
+    type Election = (u64, Option<NodeId>, Option<NodeId>, bool);
+    let mut groups: BTreeMap<Election, Vec<TopicIdPartition>> = BTreeMap::new();
     for event in &view.events {
         if let (Happening::Leader { partition, from, to, unclean, .. }, Some(at)) = (&event.what, ms(event, zero_ns)) {
             groups.entry((at, *from, *to, *unclean)).or_default().push(*partition);
@@ -81,7 +85,9 @@ fn leaders(view: &View, zero_ns: u64) -> Vec<Line> {
                 (Some(_), Some(_)) if unclean => {
                     format!("{} was elected for {what} from outside the ISR, in place of {}.", node(to), node(from))
                 }
-                _ => format!("The controller elected {} for {what} from the ISR, in place of {}.", node(to), node(from)),
+                _ => {
+                    format!("The controller elected {} for {what} from the ISR, in place of {}.", node(to), node(from))
+                }
             };
             Line { at_ms, weight: if unclean { 0 } else { 1 }, text }
         })

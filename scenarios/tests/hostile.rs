@@ -40,7 +40,8 @@ fn long_poll(topic: TopicId) -> Bytes {
 
 fn api_versions() -> Request {
     let name = |text| StrBytes::from_static_str(text);
-    let body = ApiVersionsRequest::default().with_client_software_name(name("c")).with_client_software_version(name("1"));
+    let body =
+        ApiVersionsRequest::default().with_client_software_name(name("c")).with_client_software_version(name("1"));
     Request::ApiVersions(body)
 }
 

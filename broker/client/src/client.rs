@@ -7,6 +7,7 @@ use crate::error::ClientError;
 use crate::metadata_cache::{MetadataAnswer, MetadataCache, NodeAddress, PartitionMetadata, TopicMetadata};
 use crate::signal::{Alarm, Signal, lock};
 use broker_env::SharedEnv;
+use broker_env::watch;
 use broker_types::{ErrorCode, MonoTime, NodeId, TopicName};
 use broker_wire::messages::convert::{
     from_broker_id, from_broker_ids, from_error_code, from_leader_epoch, from_optional_uuid, from_topic_name, text,
@@ -20,7 +21,6 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
-use broker_env::watch;
 use tracing::{debug, warn};
 
 /// How a client behaves. Names, meanings and defaults are Kafka's.

@@ -62,9 +62,9 @@ impl<T: Unpin> Future for Completion<T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         match &mut self.0 {
             State::Ready(outcome) => Poll::Ready(outcome.take().expect("a completion answers once")),
-            State::Waiting(rx) => Pin::new(rx)
-                .poll(cx)
-                .map(|answer| answer.unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))),
+            State::Waiting(rx) => {
+                Pin::new(rx).poll(cx).map(|answer| answer.unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into())))
+            }
         }
     }
 }

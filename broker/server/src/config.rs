@@ -260,9 +260,20 @@ pub fn parse_properties(text: &str) -> BTreeMap<String, String> {
 }
 
 const STRUCTURAL: &[&str] = &[
-    "node.id", "broker.id", "process.roles", "controller.quorum.voters", "listeners", "advertised.listeners",
-    "controller.listener.names", "inter.broker.listener.name", "log.dirs", "log.dir", "metadata.log.dir",
-    "broker.rack", "listener.security.protocol.map", "cluster.id",
+    "node.id",
+    "broker.id",
+    "process.roles",
+    "controller.quorum.voters",
+    "listeners",
+    "advertised.listeners",
+    "controller.listener.names",
+    "inter.broker.listener.name",
+    "log.dirs",
+    "log.dir",
+    "metadata.log.dir",
+    "broker.rack",
+    "listener.security.protocol.map",
+    "cluster.id",
 ];
 
 impl Config {
@@ -284,9 +295,8 @@ impl Config {
         };
 
         let id = get("node.id").or(get("broker.id")).map_or_else(|| require("node.id", "this node"), Ok)?;
-        let node_id = NodeId(
-            i32::try_from(parse_int("node.id", id, 0)?).map_err(|_| refuse("node.id", id, "0 to 2147483647"))?,
-        );
+        let node_id =
+            NodeId(i32::try_from(parse_int("node.id", id, 0)?).map_err(|_| refuse("node.id", id, "0 to 2147483647"))?);
         let (mut is_broker, mut is_controller) = (false, false);
         for role in require("process.roles", "what this node is: broker, controller, or both")?.split(',') {
             match role.trim() {
@@ -296,17 +306,17 @@ impl Config {
             }
         }
         let voters = parse_voters(require("controller.quorum.voters", "the quorum: id@host:port,...")?)?;
-        let controller_names: Vec<&str> = require("controller.listener.names", "the controllers' listeners")?
-            .split(',')
-            .map(str::trim)
-            .collect();
+        let controller_names: Vec<&str> =
+            require("controller.listener.names", "the controllers' listeners")?.split(',').map(str::trim).collect();
         let all = parse_endpoints("listeners", get("listeners").unwrap_or("PLAINTEXT://:9092"))?;
         let (controller_listeners, listeners): (Vec<_>, Vec<_>) =
             all.into_iter().partition(|endpoint| controller_names.contains(&endpoint.name.as_str()));
         if is_controller && controller_listeners.is_empty() {
             return Err(ConfigError {
                 key: "listeners".to_owned(),
-                problem: format!("a controller needs a listener named in controller.listener.names ({controller_names:?})"),
+                problem: format!(
+                    "a controller needs a listener named in controller.listener.names ({controller_names:?})"
+                ),
             });
         }
         if is_broker && listeners.is_empty() {
@@ -433,7 +443,10 @@ mod tests {
         let config = parsed.config;
         assert_eq!((config.is_broker, config.is_controller), (true, true));
         assert_eq!(config.listeners[0].port, 9092);
-        assert_eq!(config.controller_listeners[0], Endpoint { name: "CONTROLLER".into(), host: "::1".into(), port: 9093 });
+        assert_eq!(
+            config.controller_listeners[0],
+            Endpoint { name: "CONTROLLER".into(), host: "::1".into(), port: 9093 }
+        );
         assert_eq!(config.inter_broker_listener, "PLAINTEXT");
     }
 
@@ -442,12 +455,27 @@ mod tests {
         let parsed = Config::from_properties(&properties(&format!("{COMBINED}no.such.key=1\n"))).unwrap();
         assert_eq!(parsed.unknown, ["no.such.key"]);
         for (line, expected) in [
-            ("min.insync.replicas=0", "min.insync.replicas: `0` is not allowed here; allowed: a whole number, 1 or more"),
-            ("auto.create.topics.enable=maybe", "auto.create.topics.enable: `maybe` is not allowed here; allowed: true, false"),
-            ("process.roles=king", "process.roles: `king` is not allowed here; allowed: broker, controller, or both with a comma"),
+            (
+                "min.insync.replicas=0",
+                "min.insync.replicas: `0` is not allowed here; allowed: a whole number, 1 or more",
+            ),
+            (
+                "auto.create.topics.enable=maybe",
+                "auto.create.topics.enable: `maybe` is not allowed here; allowed: true, false",
+            ),
+            (
+                "process.roles=king",
+                "process.roles: `king` is not allowed here; allowed: broker, controller, or both with a comma",
+            ),
             ("node.id=-3", "node.id: `-3` is not allowed here; allowed: a whole number, 0 or more"),
-            ("controller.quorum.voters=1:9", "controller.quorum.voters: `1:9` is not allowed here; allowed: id@host:port, joined by commas"),
-            ("advertised.listeners=PLAINTEXT://0.0.0.0:9", "advertised.listeners: `0.0.0.0` is not allowed here; allowed: a host that clients can reach, never 0.0.0.0"),
+            (
+                "controller.quorum.voters=1:9",
+                "controller.quorum.voters: `1:9` is not allowed here; allowed: id@host:port, joined by commas",
+            ),
+            (
+                "advertised.listeners=PLAINTEXT://0.0.0.0:9",
+                "advertised.listeners: `0.0.0.0` is not allowed here; allowed: a host that clients can reach, never 0.0.0.0",
+            ),
         ] {
             let error = Config::from_properties(&properties(&format!("{COMBINED}{line}\n"))).unwrap_err();
             assert_eq!(error.to_string(), expected);

@@ -22,6 +22,7 @@ use broker_core::raft::{
     ElectionState, EpochStart, LeaderAndEpoch, LogView, Raft, RaftConfig, ReplicaKey, Restored, VoterSet,
 };
 use broker_env::SharedEnv;
+use broker_env::watch;
 use broker_types::{LeaderEpoch, Observation, Observer, Offset, OffsetAndEpoch, TopicIdPartition, Uuid};
 use drivers::lifecycle::{ShutdownRequest, Standing};
 use drivers::quorum::{Publish, Quorum, QuorumMessage};
@@ -34,7 +35,6 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use storage::{Log, LogConfig, LogDir, MetaProperties, OpenLog, StorageError, read_quorum_state};
-use broker_env::watch;
 use tokio::sync::{mpsc, oneshot};
 
 /// Why a node does not start.
@@ -97,8 +97,11 @@ pub async fn format(env: &SharedEnv, config: &Config, cluster_id: &str) -> Resul
             }
             None => {
                 let directory_id = Uuid(u128::from(ids.next_u64()) << 64 | u128::from(ids.next_u64()));
-                let meta =
-                    MetaProperties { cluster_id: cluster_id.to_owned(), node_id: config.node_id, directory_id: Some(directory_id) };
+                let meta = MetaProperties {
+                    cluster_id: cluster_id.to_owned(),
+                    node_id: config.node_id,
+                    directory_id: Some(directory_id),
+                };
                 dir.write_meta(&meta).await?;
             }
         }
@@ -174,7 +177,8 @@ impl Broker {
             env.go("alter-partition", isr::run(node.clone(), replicas_tx.clone(), proposals_rx));
             env.go("forward", forward::run(node.clone(), forward_rx));
             let (ask, asked) = oneshot::channel();
-            let standing = Standing { log_dirs: vec![directory], previous_epoch, epoch: epoch_tx, unfenced: unfenced_tx };
+            let standing =
+                Standing { log_dirs: vec![directory], previous_epoch, epoch: epoch_tx, unfenced: unfenced_tx };
             env.go("lifecycle", lifecycle::run(node.clone(), standing, asked));
             shutdown = Some(ask);
         }
@@ -259,14 +263,12 @@ async fn listen(node: &Arc<Node>, unfenced: &watch::Receiver<bool>) -> Result<()
         // No host means every interface: of both families where the system has IPv6, and one socket serves both then.
         let host = if endpoint.host.is_empty() { "::" } else { &endpoint.host };
         let mut bound = network.listen(host, endpoint.port).await;
-        if endpoint.host.is_empty() && bound.as_ref().is_err_and(|error| error.kind() != std::io::ErrorKind::AddrInUse) {
+        if endpoint.host.is_empty() && bound.as_ref().is_err_and(|error| error.kind() != std::io::ErrorKind::AddrInUse)
+        {
             bound = network.listen("0.0.0.0", endpoint.port).await;
         }
-        let listener = bound.map_err(|source| StartError::Listen {
-            host: endpoint.host.clone(),
-            port: endpoint.port,
-            source,
-        })?;
+        let listener =
+            bound.map_err(|source| StartError::Listen { host: endpoint.host.clone(), port: endpoint.port, source })?;
         let port = listener.local_addr().port();
         node.bound.lock().expect("never held across a panic").insert(endpoint.name.clone(), port);
         // Until the controller lets it, a broker knows too little to answer clients: it would deny topics that it has.

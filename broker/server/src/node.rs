@@ -7,11 +7,11 @@ use crate::drivers::replicas::ReplicaMessage;
 use broker_core::metadata::MetadataImage;
 use broker_core::raft::LeaderAndEpoch;
 use broker_env::SharedEnv;
+use broker_env::watch;
 use broker_types::{BrokerEpoch, DirectoryId, Observer, Uuid};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use broker_env::watch;
 use tokio::sync::mpsc;
 
 pub(crate) use broker_wire::Listener as ListenerKind;

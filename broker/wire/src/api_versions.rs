@@ -48,11 +48,7 @@ const fn all_versions(api_key: ApiKey) -> ApiVersionRange {
 const BROKER: [ApiVersionRange; 15] = [
     // Kafka advertises Produce from 0 although it refuses 0 to 2: old librdkafka finds out about compression codecs and
     // the message format by whether its own range and this one overlap (KAFKA-18659).
-    ApiVersionRange {
-        api_key: ApiKey::Produce,
-        min: 0,
-        max: ApiKey::Produce.versions().max,
-    },
+    ApiVersionRange { api_key: ApiKey::Produce, min: 0, max: ApiKey::Produce.versions().max },
     all_versions(ApiKey::Fetch),
     all_versions(ApiKey::ListOffsets),
     all_versions(ApiKey::Metadata),
@@ -108,9 +104,7 @@ pub fn supported_versions(listener: Listener) -> &'static [ApiVersionRange] {
 /// Whether `listener` serves `api_key` at all.
 #[must_use]
 pub fn is_served(listener: Listener, api_key: ApiKey) -> bool {
-    supported_versions(listener)
-        .binary_search_by_key(&api_key, |range| range.api_key)
-        .is_ok()
+    supported_versions(listener).binary_search_by_key(&api_key, |range| range.api_key).is_ok()
 }
 
 /// The highest version that we and a peer both speak, given the peer's ApiVersions response; `None` if there is none.
@@ -130,10 +124,7 @@ pub fn response(listener: Listener) -> ApiVersionsResponse {
 }
 
 fn entry(range: ApiVersionRange) -> ApiVersion {
-    ApiVersion::default()
-        .with_api_key(range.api_key.code())
-        .with_min_version(range.min)
-        .with_max_version(range.max)
+    ApiVersion::default().with_api_key(range.api_key.code()).with_min_version(range.min).with_max_version(range.max)
 }
 
 /// The answer to an ApiVersions request of a version that we lack: body and header of version 0, error 35, and the range
@@ -155,13 +146,7 @@ mod tests {
 
     fn table(listener: Listener) -> String {
         let line = |range: &ApiVersionRange| {
-            format!(
-                "{:>2} {} {}-{}\n",
-                range.api_key.code(),
-                range.api_key,
-                range.min,
-                range.max
-            )
+            format!("{:>2} {} {}-{}\n", range.api_key.code(), range.api_key, range.min, range.max)
         };
         supported_versions(listener).iter().map(line).collect()
     }
@@ -176,11 +161,7 @@ mod tests {
     fn the_tables_are_sorted_by_key_and_hold_none_twice() {
         for listener in [Listener::Broker, Listener::Controller] {
             assert!(supported_versions(listener).is_sorted_by(|a, b| a.api_key < b.api_key));
-            assert!(
-                supported_versions(listener)
-                    .iter()
-                    .all(|range| is_served(listener, range.api_key))
-            );
+            assert!(supported_versions(listener).iter().all(|range| is_served(listener, range.api_key)));
         }
         assert!(!is_served(Listener::Broker, ApiKey::Vote));
         assert!(!is_served(Listener::Controller, ApiKey::Produce));
@@ -213,10 +194,7 @@ mod tests {
     #[test]
     fn the_highest_common_version_needs_an_overlap() {
         let peer = |min, max| {
-            let theirs = ApiVersion::default()
-                .with_api_key(1)
-                .with_min_version(min)
-                .with_max_version(max);
+            let theirs = ApiVersion::default().with_api_key(1).with_min_version(min).with_max_version(max);
             ApiVersionsResponse::default().with_api_keys(vec![theirs])
         };
         assert_eq!(highest_common_version(ApiKey::Fetch, &peer(0, 11)), Some(11));

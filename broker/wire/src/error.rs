@@ -111,11 +111,7 @@ impl WireError {
     #[must_use]
     pub fn api_versions_fallback(&self) -> Option<i32> {
         match *self {
-            WireError::UnsupportedVersion {
-                api_key: ApiKey::ApiVersions,
-                correlation_id,
-                ..
-            } => Some(correlation_id),
+            WireError::UnsupportedVersion { api_key: ApiKey::ApiVersions, correlation_id, .. } => Some(correlation_id),
             _ => None,
         }
     }

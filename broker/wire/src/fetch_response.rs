@@ -179,11 +179,7 @@ pub fn encode<S>(
         }
     }
     if flexible {
-        let endpoints = if api_version >= 16 {
-            &response.node_endpoints[..]
-        } else {
-            &[]
-        };
+        let endpoints = if api_version >= 16 { &response.node_endpoints[..] } else { &[] };
         put_endpoints(frame.out(), endpoints);
     }
     let prefix = frame_length(ApiKey::Fetch, api_version, frame.frame_size())?;
@@ -222,10 +218,7 @@ fn put_partition<S>(frame: &mut Spliced<S>, partition: FetchedPartition<S>, api_
         current_leader: Some(partition.current_leader).filter(|leader| *leader != CurrentLeader::default()),
         snapshot: partition.snapshot,
     };
-    out.put_records_len(
-        Some(partition.records.as_ref().map_or(0, |records| records.size)),
-        flexible,
-    );
+    out.put_records_len(Some(partition.records.as_ref().map_or(0, |records| records.size)), flexible);
     if let Some(records) = partition.records {
         frame.records(records.size, records.slot);
     }
@@ -243,11 +236,7 @@ struct Tags {
 
 impl Tags {
     fn put(&self, out: &mut BytesMut) {
-        let count = [
-            self.diverging.is_some(),
-            self.current_leader.is_some(),
-            self.snapshot.is_some(),
-        ];
+        let count = [self.diverging.is_some(), self.current_leader.is_some(), self.snapshot.is_some()];
         out.put_uvarint(count.into_iter().map(u32::from).sum());
         if let Some(diverging) = self.diverging {
             out.put_slice(&[0, 13]);
@@ -297,13 +286,7 @@ fn put_endpoints(out: &mut BytesMut, endpoints: &[NodeEndpoint]) {
 
 /// Refuses what must not be left out where the version has no place for it, and strings too long for any.
 fn check_fields<S>(response: &FetchResponse<S>, api_version: i16) -> Result<(), WireError> {
-    let refuse = |detail: String| {
-        Err(WireError::Unencodable {
-            api_key: ApiKey::Fetch,
-            api_version,
-            detail,
-        })
-    };
+    let refuse = |detail: String| Err(WireError::Unencodable { api_key: ApiKey::Fetch, api_version, detail });
     if api_version < 7 && response.session_id != 0 {
         return refuse("session id".to_owned());
     }
@@ -320,16 +303,10 @@ fn check_fields<S>(response: &FetchResponse<S>, api_version: i16) -> Result<(), 
         for partition in &topic.partitions {
             // Without them the fetcher would take the answer for "nothing new" and never truncate, never load.
             if api_version < 12 && (partition.diverging.is_some() || partition.snapshot.is_some()) {
-                return refuse(format!(
-                    "the diverging epoch or snapshot of {}-{}",
-                    topic.name, partition.index
-                ));
+                return refuse(format!("the diverging epoch or snapshot of {}-{}", topic.name, partition.index));
             }
             if api_version < 11 && partition.preferred_read_replica.is_some() {
-                return refuse(format!(
-                    "the preferred read replica of {}-{}",
-                    topic.name, partition.index
-                ));
+                return refuse(format!("the preferred read replica of {}-{}", topic.name, partition.index));
             }
         }
     }

@@ -94,10 +94,7 @@ impl FrameReader {
     /// An empty buffer for frames of at most `max` bytes. Allocates nothing yet.
     #[must_use]
     pub fn new(max: usize) -> Self {
-        FrameReader {
-            arrived: BytesMut::new(),
-            max,
-        }
+        FrameReader { arrived: BytesMut::new(), max }
     }
 
     /// Takes the next whole frame; see [`next_frame`].
@@ -212,17 +209,11 @@ mod tests {
     fn room_follows_what_arrived_and_not_what_was_announced() {
         let max = 100 << 20;
         let mut reader = FrameReader::new(max);
-        reader
-            .room()
-            .extend_from_slice(&i32::try_from(max).unwrap().to_be_bytes());
+        reader.room().extend_from_slice(&i32::try_from(max).unwrap().to_be_bytes());
         let mut arrived = PREFIX;
         for _ in 0..200 {
             let room = reader.room();
-            assert!(
-                room.capacity() <= 2 * (2 * arrived + STEP),
-                "{} for {arrived}",
-                room.capacity()
-            );
+            assert!(room.capacity() <= 2 * (2 * arrived + STEP), "{} for {arrived}", room.capacity());
             let piece = (room.capacity() - room.len()).min(1500);
             room.extend_from_slice(&vec![0; piece]);
             arrived += piece;

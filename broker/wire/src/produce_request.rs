@@ -79,10 +79,7 @@ fn check_names(api_version: i16, request: &ProduceRequest) -> Result<(), WireErr
 
 /// At least the bytes that are not records.
 fn estimate(client_id: Option<&StrBytes>, request: &ProduceRequest) -> usize {
-    let topics = request
-        .topic_data
-        .iter()
-        .map(|topic| 24 + topic.name.0.len() + 10 * topic.partition_data.len());
+    let topics = request.topic_data.iter().map(|topic| 24 + topic.name.0.len() + 10 * topic.partition_data.len());
     40 + client_id.map_or(0, |id| id.len())
         + request.transactional_id.as_ref().map_or(0, |id| id.0.len())
         + topics.sum::<usize>()
@@ -96,9 +93,7 @@ mod tests {
 
     fn request(version: i16) -> ProduceRequest {
         let partition = |index, records: Option<&'static [u8]>| {
-            PartitionProduceData::default()
-                .with_index(index)
-                .with_records(records.map(Bytes::from_static))
+            PartitionProduceData::default().with_index(index).with_records(records.map(Bytes::from_static))
         };
         let topic = |name: &'static str, partitions| {
             let topic = TopicProduceData::default().with_partition_data(partitions);
@@ -113,14 +108,7 @@ mod tests {
             .with_acks(-1)
             .with_timeout_ms(1500)
             .with_topic_data(vec![
-                topic(
-                    "orders",
-                    vec![
-                        partition(0, Some(b"batch")),
-                        partition(1, None),
-                        partition(2, Some(b"")),
-                    ],
-                ),
+                topic("orders", vec![partition(0, Some(b"batch")), partition(1, None), partition(2, Some(b""))]),
                 topic("bills", vec![partition(7, Some(&[9; 200]))]),
                 topic("none", vec![]),
             ])
@@ -136,10 +124,7 @@ mod tests {
                 assert_eq!(ours.concat(), theirs, "version {version}");
             }
         }
-        assert_eq!(
-            encode(2, 3, None, &request(2)).unwrap_err().reason(),
-            "unsupported-version"
-        );
+        assert_eq!(encode(2, 3, None, &request(2)).unwrap_err().reason(), "unsupported-version");
     }
 
     #[test]
@@ -147,9 +132,6 @@ mod tests {
         let request = request(12);
         let batch = request.topic_data[1].partition_data[0].records.clone().unwrap();
         let sent = encode(12, 3, None, &request).unwrap();
-        assert!(
-            sent.iter()
-                .any(|bytes| bytes.as_ptr() == batch.as_ptr() && bytes.len() == 200)
-        );
+        assert!(sent.iter().any(|bytes| bytes.as_ptr() == batch.as_ptr() && bytes.len() == 200));
     }
 }

@@ -25,11 +25,7 @@ impl<S> Spliced<S> {
     pub(crate) fn frame(estimate: usize) -> Self {
         let mut bytes = BytesMut::with_capacity(estimate);
         bytes.put_i32(0);
-        Spliced {
-            bytes,
-            slots: Vec::new(),
-            slot_bytes: 0,
-        }
+        Spliced { bytes, slots: Vec::new(), slot_bytes: 0 }
     }
 
     /// The buffer, to write on.

@@ -65,11 +65,7 @@ fn feed(target: fn(&[u8]), bytes: &[u8]) {
 fn feed_within(base: usize, target: fn(&[u8]), bytes: &[u8]) {
     let peak = peak_of(|| target(bytes));
     let allowed = base + BYTES_PER_BYTE * bytes.len();
-    assert!(
-        peak <= allowed,
-        "{peak} bytes held for {} bytes: {bytes:02x?}",
-        bytes.len()
-    );
+    assert!(peak <= allowed, "{peak} bytes held for {} bytes: {bytes:02x?}", bytes.len());
 }
 
 /// A message that Kafka wrote, as input of a target.
@@ -83,10 +79,7 @@ const KAFKAS: &str = include_str!("data/messages-4.3.1.tsv");
 /// The versions of an API's request and response headers, as Kafka says.
 fn header_versions(api: &str, version: i16) -> (u8, u8) {
     let key = format!("HeaderVersions\t{version}\t{api}\t");
-    let line = KAFKAS
-        .lines()
-        .find_map(|line| line.strip_prefix(&key))
-        .expect("every version has its headers");
+    let line = KAFKAS.lines().find_map(|line| line.strip_prefix(&key)).expect("every version has its headers");
     let digit = |at: usize| line.as_bytes()[at] - b'0';
     (digit(0), digit(2))
 }
@@ -99,31 +92,18 @@ fn seeds() -> Vec<Seed> {
         let cells: Vec<_> = line.split('\t').collect();
         let version: i16 = cells[1].parse().unwrap();
         let hex = |text: &str| -> Vec<u8> {
-            (0..text.len())
-                .step_by(2)
-                .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
-                .collect()
+            (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
         };
         let named = |name: &str| ApiKey::ALL.iter().position(|api_key| api_key.name() == name);
         if let Some(index) = cells[0].strip_suffix("Request").and_then(named) {
             let api_key = ApiKey::ALL[index];
-            let mut bytes = [
-                api_key.code().to_be_bytes(),
-                version.to_be_bytes(),
-                [0, 0],
-                [0, 7],
-                [0, 1],
-            ]
-            .concat();
+            let mut bytes = [api_key.code().to_be_bytes(), version.to_be_bytes(), [0, 0], [0, 7], [0, 1]].concat();
             bytes.push(b'c');
             if header_versions(api_key.name(), version).0 == 2 {
                 bytes.push(0);
             }
             bytes.extend(hex(cells[3]));
-            seeds.push(Seed {
-                bytes,
-                is_request: true,
-            });
+            seeds.push(Seed { bytes, is_request: true });
         } else if let Some(index) = cells[0].strip_suffix("Response").and_then(named) {
             let api_key = ApiKey::ALL[index];
             let mut bytes = vec![index as u8, (version - api_key.versions().min) as u8, 0, 0, 0, 7];
@@ -131,10 +111,7 @@ fn seeds() -> Vec<Seed> {
                 bytes.push(0);
             }
             bytes.extend(hex(cells[3]));
-            seeds.push(Seed {
-                bytes,
-                is_request: false,
-            });
+            seeds.push(Seed { bytes, is_request: false });
         }
     }
     assert!(seeds.len() > 300);
@@ -146,9 +123,10 @@ fn batches() -> Vec<Vec<u8>> {
     use broker_wire::record_batch::{Compression, RecordBatchBuilder, RecordHeader};
     let build = |codec: Compression| {
         let mut builder = RecordBatchBuilder::new(codec);
-        let headers = [("trace", Some("a")), ("trace", None)].map(|(key, value): (&'static str, Option<&'static str>)| {
-            RecordHeader { key: key.into(), value: value.map(Into::into) }
-        });
+        let headers =
+            [("trace", Some("a")), ("trace", None)].map(|(key, value): (&'static str, Option<&'static str>)| {
+                RecordHeader { key: key.into(), value: value.map(Into::into) }
+            });
         for number in 0..4 {
             let value = [number as u8; 60];
             builder.push(1000 + number, Some(b"key"), Some(&value), &headers).unwrap();
@@ -210,11 +188,7 @@ fn metadata_records() -> Vec<Vec<u8>> {
 }
 
 fn target(seed: &Seed) -> fn(&[u8]) {
-    if seed.is_request {
-        fuzz::fuzz_decode_request
-    } else {
-        fuzz::fuzz_decode_response
-    }
+    if seed.is_request { fuzz::fuzz_decode_request } else { fuzz::fuzz_decode_response }
 }
 
 #[test]
@@ -223,9 +197,7 @@ fn the_seeds_are_good_messages() {
     for seed in seeds() {
         if seed.is_request {
             let read = [Listener::Broker, Listener::Controller].map(|on| decode_request(on, seed.bytes.clone().into()));
-            let unserved = read
-                .iter()
-                .all(|read| matches!(read, Err(WireError::NotOnThisListener { .. })));
+            let unserved = read.iter().all(|read| matches!(read, Err(WireError::NotOnThisListener { .. })));
             assert!(read.iter().any(Result::is_ok) || unserved, "{read:?}");
         } else {
             let api_key = ApiKey::ALL[usize::from(seed.bytes[0])];
@@ -262,12 +234,8 @@ fn every_byte_of_every_message_turned_into_a_hostile_one_is_survived() {
 
 #[test]
 fn lengths_that_lie_cost_no_memory() {
-    let lies: [&[u8]; 4] = [
-        &[0x7f, 0xff, 0xff, 0xff],
-        &[0x00, 0x7f, 0xff, 0xff],
-        &[0xff, 0xff, 0xff, 0xff, 0x07],
-        &[0xff, 0xff, 0x7f],
-    ];
+    let lies: [&[u8]; 4] =
+        [&[0x7f, 0xff, 0xff, 0xff], &[0x00, 0x7f, 0xff, 0xff], &[0xff, 0xff, 0xff, 0xff, 0x07], &[0xff, 0xff, 0x7f]];
     for seed in seeds() {
         for lie in lies {
             for at in 0..=seed.bytes.len().saturating_sub(lie.len()) {
@@ -384,13 +352,7 @@ fn megabytes_of_tiny_elements_hold_bounded_memory() {
     // An array that claims one element a byte, in front of as many zeros: cheap to send, dear to believe. The second
     // claim is the largest that any array may make.
     let claims: [&[u8]; 2] = [&[0x80, 0x80, 0x80, 0x07], &[0x81, 0x80, 0x08]];
-    for api_key in [
-        ApiKey::Metadata,
-        ApiKey::Fetch,
-        ApiKey::DescribeConfigs,
-        ApiKey::CreateTopics,
-        ApiKey::Produce,
-    ] {
+    for api_key in [ApiKey::Metadata, ApiKey::Fetch, ApiKey::DescribeConfigs, ApiKey::CreateTopics, ApiKey::Produce] {
         let version = api_key.versions().max;
         for (claim, at) in claims.into_iter().flat_map(|claim| (11..50).map(move |at| (claim, at))) {
             let mut bytes = vec![0; 16 << 20];

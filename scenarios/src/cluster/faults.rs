@@ -118,7 +118,8 @@ impl<'a> Faults<'a> {
         let waiting = std::mem::take(&mut self.waiting);
         for index in waiting {
             let Trigger::When(predicate) = &self.steps[index].trigger else { continue };
-            if self.cluster.shared.view(|view| reading(view, predicate)).is_some_and(|reading| predicate.holds(reading)) {
+            if self.cluster.shared.view(|view| reading(view, predicate)).is_some_and(|reading| predicate.holds(reading))
+            {
                 self.fire(index);
             } else {
                 self.waiting.push(index);
@@ -365,7 +366,14 @@ impl<'a> Faults<'a> {
         self.end_after(record, lasts);
     }
 
-    fn clock(&mut self, kind: &'static str, target: &Target, fault: ClockFault, lasts: Option<Duration>, required: bool) {
+    fn clock(
+        &mut self,
+        kind: &'static str,
+        target: &Target,
+        fault: ClockFault,
+        lasts: Option<Duration>,
+        required: bool,
+    ) {
         let nodes = self.resolve(target);
         let record = self.record(kind, self.told(target, &nodes), required);
         for node in nodes {
@@ -434,9 +442,11 @@ impl<'a> Faults<'a> {
                 let middle = self.resolve(&bridge.bridge);
                 let (mut left, mut right) = (Vec::new(), Vec::new());
                 for first in [1, 101] {
-                    let others = self.cluster.hosts.iter().filter(|(node, _)| {
-                        !middle.contains(node) && (node.0 > 100) == (first > 100)
-                    });
+                    let others = self
+                        .cluster
+                        .hosts
+                        .iter()
+                        .filter(|(node, _)| !middle.contains(node) && (node.0 > 100) == (first > 100));
                     for (turn, (_, host)) in others.enumerate() {
                         if turn % 2 == 0 { left.push(*host) } else { right.push(*host) }
                     }
@@ -514,7 +524,9 @@ impl<'a> Faults<'a> {
             Target::AnyController => self.any(&|id| id.0 > 100),
             Target::AnyNode => self.any(&|_| true),
             Target::All => hosts.keys().copied().collect(),
-            Target::GroupCoordinator(_) | Target::TransactionCoordinator(_) | Target::Rest | Target::Clients => Vec::new(),
+            Target::GroupCoordinator(_) | Target::TransactionCoordinator(_) | Target::Rest | Target::Clients => {
+                Vec::new()
+            }
         };
         nodes.sort();
         nodes

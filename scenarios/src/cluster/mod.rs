@@ -177,7 +177,13 @@ impl Cluster {
             again.set_boot(
                 host,
                 Arc::new(move |env, incarnation| {
-                    let observer = Arc::new(WorldObserver { world: world.clone(), shared: shared.clone(), node, host, incarnation });
+                    let observer = Arc::new(WorldObserver {
+                        world: world.clone(),
+                        shared: shared.clone(),
+                        node,
+                        host,
+                        incarnation,
+                    });
                     let (properties, cluster_id, shared) = (properties.clone(), cluster_id.clone(), shared.clone());
                     Box::pin(async move {
                         let config = match Config::from_properties(&properties) {
@@ -208,7 +214,8 @@ impl Cluster {
                 }),
             );
         }
-        let racks = hosts.keys().filter_map(|node| Some((*node, scenario.cluster.rack_of(*node)?.to_owned()))).collect();
+        let racks =
+            hosts.keys().filter_map(|node| Some((*node, scenario.cluster.rack_of(*node)?.to_owned()))).collect();
         Cluster { world, hosts, racks, shared }
     }
 

@@ -10,7 +10,10 @@ use sim::HostId;
 #[must_use]
 pub fn end_state(cluster: &Cluster, canaries: Vec<Canary>) -> EndState {
     let partitions: Vec<_> = cluster.shared.view(|view| {
-        let named = view.partitions.iter().filter(|(id, state)| **id != TopicIdPartition::METADATA && !state.replicas.is_empty());
+        let named = view
+            .partitions
+            .iter()
+            .filter(|(id, state)| **id != TopicIdPartition::METADATA && !state.replicas.is_empty());
         named.map(|(id, state)| (*id, view.partition_name(*id), state.clone())).collect()
     });
     let partitions = partitions

@@ -36,11 +36,18 @@ pub(super) fn bench(args: &BenchArgs, common: &Common) -> ExitCode {
             })
         ),
         Format::Text => {
-            println!("{:>10.0}  acks=all produces per CPU-second (RF 3, 100 bytes, 8 producers, trace and checks on)", produces);
+            println!(
+                "{:>10.0}  acks=all produces per CPU-second (RF 3, 100 bytes, 8 producers, trace and checks on)",
+                produces
+            );
             println!("{:>10.0}  simulated seconds per CPU-second, idle cluster of 3 brokers and 3 controllers", idle);
             println!("{:>10.2}  CPU-seconds for a 60 s run at 300 requests per second, every check on", run);
             println!("{:>10.0}  MiB peak resident set", rss as f64 / f64::from(1 << 20));
-            println!("median of {} (debug assertions {})", args.repeat, if cfg!(debug_assertions) { "on" } else { "off" });
+            println!(
+                "median of {} (debug assertions {})",
+                args.repeat,
+                if cfg!(debug_assertions) { "on" } else { "off" }
+            );
         }
     }
     ExitCode::SUCCESS

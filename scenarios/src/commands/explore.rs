@@ -176,7 +176,8 @@ fn text(summary: &Summary, interrupted: bool) -> String {
         let _ = writeln!(text, "{kinds} kinds of failure");
     }
     let (equal, different) = (summary.compared_equal, summary.different);
-    let _ = writeln!(text, "{equal} runs repeated in another process with an equal fingerprint, {different} with another");
+    let _ =
+        writeln!(text, "{equal} runs repeated in another process with an equal fingerprint, {different} with another");
     if let (count, Some(why)) = &summary.not_compared {
         let _ = writeln!(text, "{count} runs could not be repeated in another process: {why}");
     }

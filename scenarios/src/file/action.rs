@@ -39,21 +39,13 @@ impl Step {
     /// A required step at a time.
     #[must_use]
     pub fn at(at: SimDuration, action: Action) -> Self {
-        Step {
-            trigger: Trigger::At(at),
-            action,
-            required: true,
-        }
+        Step { trigger: Trigger::At(at), action, required: true }
     }
 
     /// A required step that waits for a predicate.
     #[must_use]
     pub fn when(when: Predicate, action: Action) -> Self {
-        Step {
-            trigger: Trigger::When(when),
-            action,
-            required: true,
-        }
+        Step { trigger: Trigger::When(when), action, required: true }
     }
 }
 

@@ -102,11 +102,7 @@ pub fn list_catalog() -> Vec<CatalogEntry> {
 pub fn find(name: &str) -> Option<Loaded> {
     let (path, text) = CATALOG.iter().find(|(path, _)| name_of(path) == name)?;
     let scenario = parse(path, text).unwrap_or_else(|errors| panic!("{errors}"));
-    Some(Loaded {
-        scenario,
-        file: (*path).to_string(),
-        text: (*text).to_string(),
-    })
+    Some(Loaded { scenario, file: (*path).to_string(), text: (*text).to_string() })
 }
 
 /// The names nearest to one that [`find`] does not know.
@@ -117,10 +113,7 @@ pub fn nearest_name(name: &str) -> Option<&'static str> {
 
 /// A file of the catalog is called as its scenario.
 fn name_of(path: &'static str) -> &'static str {
-    path.rsplit('/')
-        .next()
-        .and_then(|file| file.strip_suffix(".toml"))
-        .unwrap_or(path)
+    path.rsplit('/').next().and_then(|file| file.strip_suffix(".toml")).unwrap_or(path)
 }
 
 /// Reads a scenario file, whole and checked, also that this version can run it.
@@ -134,31 +127,20 @@ pub fn check(path: &Path) -> Result<Loaded, Diagnostics> {
         Diagnostics::new(
             &file,
             "",
-            vec![Diagnostic::new(
-                DiagnosticKind::Syntax,
-                None,
-                format!("the file cannot be read: {why}"),
-            )],
+            vec![Diagnostic::new(DiagnosticKind::Syntax, None, format!("the file cannot be read: {why}"))],
         )
     };
     let mut bytes = Vec::new();
     // One byte more than is allowed is enough to know; a device that never ends is not read to its end.
     let limit = u64::try_from(MAX_FILE_BYTES).unwrap_or(u64::MAX) + 1;
-    open(path)
-        .map_err(&unreadable)?
-        .take(limit)
-        .read_to_end(&mut bytes)
-        .map_err(&unreadable)?;
+    open(path).map_err(&unreadable)?.take(limit).read_to_end(&mut bytes).map_err(&unreadable)?;
     let scenario = parse_bytes(&file, &bytes)?;
     let text = String::from_utf8_lossy(&bytes).into_owned();
     check_supported(&file, &text, &scenario)?;
     Ok(Loaded { scenario, file, text })
 }
 
-#[allow(
-    clippy::disallowed_methods,
-    reason = "the command line reads a user's file before any simulation starts"
-)]
+#[allow(clippy::disallowed_methods, reason = "the command line reads a user's file before any simulation starts")]
 fn open(path: &Path) -> std::io::Result<std::fs::File> {
     std::fs::File::open(path)
 }

@@ -40,14 +40,7 @@ impl Diagnostic {
     /// An error at a place.
     #[must_use]
     pub fn new(kind: DiagnosticKind, span: Option<Range<usize>>, message: impl Into<String>) -> Self {
-        Diagnostic {
-            kind,
-            message: message.into(),
-            span,
-            label: String::new(),
-            context: None,
-            help: Vec::new(),
-        }
+        Diagnostic { kind, message: message.into(), span, label: String::new(), context: None, help: Vec::new() }
     }
 
     pub(super) fn label(mut self, label: impl Into<String>) -> Self {
@@ -89,11 +82,7 @@ impl Diagnostics {
     pub fn new(file: &str, source: &str, mut errors: Vec<Diagnostic>) -> Self {
         errors.sort_by_key(|error| (error.span.as_ref().map_or(0, |span| span.start), error.kind));
         errors.dedup();
-        Diagnostics {
-            file: file.to_string(),
-            source: source.to_string(),
-            errors,
-        }
+        Diagnostics { file: file.to_string(), source: source.to_string(), errors }
     }
 
     /// Line and column of an error, both from 1; the column counts characters.
@@ -120,21 +109,13 @@ impl Diagnostics {
             out.push_str(&format!("... and {} more\n", self.errors.len() - SHOWN));
         }
         let count = self.errors.len();
-        out.push_str(&format!(
-            "{}: {count} error{}, nothing was run\n",
-            self.file,
-            if count == 1 { "" } else { "s" }
-        ));
+        out.push_str(&format!("{}: {count} error{}, nothing was run\n", self.file, if count == 1 { "" } else { "s" }));
         out
     }
 
     fn report<'a>(&'a self, error: &'a Diagnostic) -> Group<'a> {
         let title = Level::ERROR.primary_title(error.message.as_str());
-        let mut group = match error
-            .span
-            .as_ref()
-            .and_then(|span| self.window(span, error.context.as_ref()))
-        {
+        let mut group = match error.span.as_ref().and_then(|span| self.window(span, error.context.as_ref())) {
             None => title.element(annotate_snippets::Origin::path(self.file.as_str())),
             Some(window) => {
                 let shift =

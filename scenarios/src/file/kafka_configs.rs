@@ -38,11 +38,7 @@ static KEYS: LazyLock<Vec<ConfigKey>> = LazyLock::new(|| {
         .filter(|line| !line.starts_with('#'))
         .filter_map(|line| {
             let mut columns = line.split('\t');
-            let scope = if columns.next()? == "topic" {
-                ConfigScope::Topic
-            } else {
-                ConfigScope::Broker
-            };
+            let scope = if columns.next()? == "topic" { ConfigScope::Topic } else { ConfigScope::Broker };
             Some(ConfigKey {
                 scope,
                 name: columns.next()?,
@@ -92,14 +88,8 @@ pub(super) fn find(scope: ConfigScope, name: &str) -> Result<&'static ConfigKey,
     }
     let shown = words::shortened(name);
     let (message, other) = match scope {
-        ConfigScope::Broker => (
-            format!("Kafka has no broker configuration `{shown}`"),
-            ConfigScope::Topic,
-        ),
-        ConfigScope::Topic => (
-            format!("Kafka has no topic configuration `{shown}`"),
-            ConfigScope::Broker,
-        ),
+        ConfigScope::Broker => (format!("Kafka has no broker configuration `{shown}`"), ConfigScope::Topic),
+        ConfigScope::Topic => (format!("Kafka has no topic configuration `{shown}`"), ConfigScope::Broker),
     };
     // The same thing often has two names, one for all topics and one for a single topic.
     if let Some(key) = config_keys(other).find(|key| key.name == name) {
@@ -134,17 +124,11 @@ impl ConfigKey {
     pub(super) fn check(&self, value: &ConfigValue) -> Result<(), Complaint> {
         let text = value.to_string();
         let bad = |allowed: String| {
-            Err((
-                format!("`{}` cannot be `{}`", self.name, words::shortened(&text)),
-                format!("allowed is {allowed}"),
-            ))
+            Err((format!("`{}` cannot be `{}`", self.name, words::shortened(&text)), format!("allowed is {allowed}")))
         };
         let whole = |least: i64, most: i64| {
             let bounds = Bounds::of(self.valid);
-            let (low, high) = (
-                bounds.low.unwrap_or(least).max(least),
-                bounds.high.unwrap_or(most).min(most),
-            );
+            let (low, high) = (bounds.low.unwrap_or(least).max(least), bounds.high.unwrap_or(most).min(most));
             let also = bounds.also.map_or_else(String::new, |value| format!(", or {value}"));
             let number = text.trim().parse::<i64>();
             let too_large = matches!(number, Ok(number) if number > high);
@@ -173,27 +157,14 @@ impl ConfigKey {
     /// `[0,...,1]` and `[0,...,0.5]`, compared as decimals of nine places.
     fn check_fraction(&self, text: &str) -> Result<(), String> {
         const PLACES: u64 = 1_000_000_000;
-        let allowed = match self
-            .valid
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .split_once(",...,")
-        {
+        let allowed = match self.valid.trim_start_matches('[').trim_end_matches(']').split_once(",...,") {
             Some((low, high)) => format!("a number from {low} to {high}"),
             None => "a number".to_string(),
         };
         let Some(number) = super::quantity::scaled_decimal(text.trim(), PLACES) else {
-            return if self.valid == "-" && text.trim().parse::<f64>().is_ok() {
-                Ok(())
-            } else {
-                Err(allowed)
-            };
+            return if self.valid == "-" && text.trim().parse::<f64>().is_ok() { Ok(()) } else { Err(allowed) };
         };
-        let most = self
-            .valid
-            .trim_end_matches(']')
-            .rsplit_once(",...,")
-            .map(|(_, high)| high);
+        let most = self.valid.trim_end_matches(']').rsplit_once(",...,").map(|(_, high)| high);
         match most.and_then(|high| super::quantity::scaled_decimal(high, PLACES)) {
             Some(most) if number > most => Err(allowed),
             _ => Ok(()),
@@ -207,11 +178,7 @@ impl ConfigKey {
             None => (false, self.valid),
         };
         if words.starts_with("non-") {
-            return if text.trim().is_empty() {
-                Err(format!("a {}", words))
-            } else {
-                Ok(())
-            };
+            return if text.trim().is_empty() { Err(format!("a {}", words)) } else { Ok(()) };
         }
         let Some(words) = words.strip_prefix('[').and_then(|words| words.strip_suffix(']')) else {
             return Ok(());
@@ -220,16 +187,9 @@ impl ConfigKey {
             return Ok(());
         }
         let allowed: Vec<&str> = words.split(", ").collect();
-        let known = |item: &str| {
-            allowed
-                .iter()
-                .any(|word| *word == item || (ignore_case && word.eq_ignore_ascii_case(item)))
-        };
-        let items: Vec<&str> = if self.kind == "LIST" {
-            text.split(',').map(str::trim).collect()
-        } else {
-            vec![text]
-        };
+        let known =
+            |item: &str| allowed.iter().any(|word| *word == item || (ignore_case && word.eq_ignore_ascii_case(item)));
+        let items: Vec<&str> = if self.kind == "LIST" { text.split(',').map(str::trim).collect() } else { vec![text] };
         match items.iter().find(|item| !known(item)) {
             None => Ok(()),
             Some(item) => {
@@ -259,11 +219,7 @@ impl Bounds {
         };
         let inner = range.trim_start_matches('[').trim_end_matches(']');
         let (low, high) = inner.split_once(",...").unwrap_or(("", ""));
-        Bounds {
-            low: low.parse().ok(),
-            high: high.trim_start_matches(',').parse().ok(),
-            also,
-        }
+        Bounds { low: low.parse().ok(), high: high.trim_start_matches(',').parse().ok(), also }
     }
 }
 
@@ -278,10 +234,7 @@ mod tests {
     #[test]
     fn every_key_takes_its_own_default() {
         assert!(KEYS.len() > 350, "{}", KEYS.len());
-        for key in KEYS
-            .iter()
-            .filter(|key| !["null", "(required)", "\"\"", ""].contains(&key.default))
-        {
+        for key in KEYS.iter().filter(|key| !["null", "(required)", "\"\"", ""].contains(&key.default)) {
             // Kafka itself ships this one default outside the range it prints: -1 stands for "by the codec".
             assert_eq!(key.check(&key.default.into()), Ok(()), "{key:?}");
         }
@@ -292,23 +245,13 @@ mod tests {
         use ConfigScope::{Broker, Topic};
         assert_eq!(check(Broker, "min.insync.replicas", 2), Ok(()));
         assert_eq!(check(Broker, "min.insync.replicas", "2"), Ok(()));
-        assert!(
-            check(Broker, "min.insync.replicas", 0)
-                .unwrap_err()
-                .1
-                .contains("from 1 up")
-        );
+        assert!(check(Broker, "min.insync.replicas", 0).unwrap_err().1.contains("from 1 up"));
         assert!(check(Broker, "min.insync.replicas", true).is_err());
         assert!(check(Broker, "num.io.threads", i64::from(i32::MAX) + 1).is_err());
         assert_eq!(check(Broker, "compression.gzip.level", -1), Ok(()));
         assert!(check(Broker, "compression.gzip.level", 0).is_err());
         assert_eq!(check(Topic, "cleanup.policy", "compact,delete"), Ok(()));
-        assert!(
-            check(Topic, "cleanup.policy", "compct")
-                .unwrap_err()
-                .1
-                .contains("did you mean `compact`")
-        );
+        assert!(check(Topic, "cleanup.policy", "compct").unwrap_err().1.contains("did you mean `compact`"));
         assert!(check(Topic, "min.cleanable.dirty.ratio", "1.5").is_err());
         assert_eq!(check(Topic, "min.cleanable.dirty.ratio", "0.25"), Ok(()));
         assert!(check(Topic, "unclean.leader.election.enable", "yes").is_err());

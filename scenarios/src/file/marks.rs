@@ -17,15 +17,9 @@ pub const MARKS: &[(&str, &str)] = &[
     ("controller-elected", "a controller won an election after the first"),
     ("isr-shrunk", "an in-sync replica set lost a member"),
     ("isr-expanded", "an in-sync replica set got a member back"),
-    (
-        "isr-rejected",
-        "the controller refused a leader's change of the in-sync replica set",
-    ),
+    ("isr-rejected", "the controller refused a leader's change of the in-sync replica set"),
     ("log-truncated", "a replica cut records off the end of its log"),
-    (
-        "torn-tail-truncated",
-        "recovery cut off a torn end of a log after a crash",
-    ),
+    ("torn-tail-truncated", "recovery cut off a torn end of a log after a crash"),
     ("log-dir-failed", "a log directory went offline"),
     ("unclean-leader-elected", "a leader was elected that was not in sync"),
     ("broker-fenced", "the controller fenced a broker"),
@@ -34,37 +28,19 @@ pub const MARKS: &[(&str, &str)] = &[
     ("epoch-bumped", "a leader epoch was raised"),
     ("quorum-resigned", "a leader of the metadata quorum gave up"),
     ("below-min-isr", "a produce was refused for want of in-sync replicas"),
-    (
-        "fenced-leader-epoch",
-        "a request was refused because its leader epoch was old",
-    ),
+    ("fenced-leader-epoch", "a request was refused because its leader epoch was old"),
     ("diverging-epoch", "a follower was told that its log diverges"),
-    (
-        "controlled-shutdown",
-        "a broker left in order and handed its partitions over",
-    ),
+    ("controlled-shutdown", "a broker left in order and handed its partitions over"),
     ("snapshot-loaded", "a node loaded a snapshot of the metadata"),
-    (
-        "duplicate-batch",
-        "a leader recognised a batch that a producer sent again",
-    ),
-    (
-        "out-of-order-sequence",
-        "a leader refused a batch that left a gap in its producer's sequence",
-    ),
-    (
-        "producer-fenced",
-        "a producer was refused because a newer one took its place",
-    ),
+    ("duplicate-batch", "a leader recognised a batch that a producer sent again"),
+    ("out-of-order-sequence", "a leader refused a batch that left a gap in its producer's sequence"),
+    ("producer-fenced", "a producer was refused because a newer one took its place"),
     ("producer-epoch-bumped", "a producer went on with a new producer epoch"),
     ("coordinator-moved", "a group's or transaction's coordinator changed"),
     ("rebalance", "a consumer group rebalanced"),
     ("transaction-committed", "a transaction was committed"),
     ("transaction-aborted", "a transaction was aborted"),
-    (
-        "offset-out-of-range",
-        "a fetch asked for an offset that the log does not have",
-    ),
+    ("offset-out-of-range", "a fetch asked for an offset that the log does not have"),
     ("request-timed-out", "a client gave up waiting for a reply"),
     ("delivery-timed-out", "a producer gave up a record"),
 ];
@@ -73,10 +49,7 @@ impl Mark {
     /// The mark of that name, if there is one.
     #[must_use]
     pub fn named(name: &str) -> Option<Mark> {
-        MARKS
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(known, _)| Mark(known))
+        MARKS.iter().find(|(known, _)| *known == name).map(|(known, _)| Mark(known))
     }
 
     /// Its name.

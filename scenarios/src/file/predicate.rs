@@ -47,30 +47,15 @@ pub enum PartitionGauge {
 impl PartitionGauge {
     /// Each gauge with its word and its meaning.
     pub const ALL: [(PartitionGauge, &'static str, &'static str); 5] = [
-        (
-            PartitionGauge::Acked,
-            "acked",
-            "records that producers were told are written",
-        ),
+        (PartitionGauge::Acked, "acked", "records that producers were told are written"),
         (PartitionGauge::HighWatermark, "hw", "the leader's high watermark"),
         (PartitionGauge::LogEnd, "leo", "the leader's log end offset"),
-        (
-            PartitionGauge::IsrSize,
-            "isr-size",
-            "members of the committed in-sync replica set",
-        ),
-        (
-            PartitionGauge::LeaderEpoch,
-            "leader-epoch",
-            "the committed leader epoch",
-        ),
+        (PartitionGauge::IsrSize, "isr-size", "members of the committed in-sync replica set"),
+        (PartitionGauge::LeaderEpoch, "leader-epoch", "the committed leader epoch"),
     ];
 
     fn word(self) -> &'static str {
-        PartitionGauge::ALL
-            .iter()
-            .find(|(gauge, ..)| *gauge == self)
-            .map_or("", |(_, word, _)| word)
+        PartitionGauge::ALL.iter().find(|(gauge, ..)| *gauge == self).map_or("", |(_, word, _)| word)
     }
 }
 
@@ -150,10 +135,7 @@ fn read_subject(text: &str) -> Result<Subject, String> {
     }
     let partition = read_partition(owner)?;
     match PartitionGauge::ALL.iter().find(|(_, word, _)| *word == gauge) {
-        Some((known, ..)) => Ok(Subject::Partition {
-            partition,
-            gauge: *known,
-        }),
+        Some((known, ..)) => Ok(Subject::Partition { partition, gauge: *known }),
         None => {
             let all = PartitionGauge::ALL.map(|(_, word, _)| word);
             Err(format!(
@@ -183,11 +165,7 @@ impl FromStr for Predicate {
         if i64::try_from(value).is_err() {
             return Err(shape());
         }
-        Ok(Predicate {
-            subject: read_subject(left)?,
-            comparison,
-            value,
-        })
+        Ok(Predicate { subject: read_subject(left)?, comparison, value })
     }
 }
 
@@ -199,10 +177,7 @@ impl fmt::Display for Predicate {
             Subject::Mark(mark) => write!(f, "mark({mark})")?,
             Subject::GroupGeneration(group) => write!(f, "group({group}).generation")?,
         }
-        let sign = COMPARISONS
-            .iter()
-            .find(|(known, _)| *known == self.comparison)
-            .map_or("", |(_, sign)| sign);
+        let sign = COMPARISONS.iter().find(|(known, _)| *known == self.comparison).map_or("", |(_, sign)| sign);
         write!(f, " {sign} {}", self.value)
     }
 }
@@ -238,27 +213,11 @@ mod tests {
     #[test]
     fn a_wrong_predicate_says_what_is_allowed() {
         let says = |text: &str| text.parse::<Predicate>().unwrap_err();
-        assert!(
-            says("orders-0.akced >= 1").contains("did you mean `acked`"),
-            "{}",
-            says("orders-0.akced >= 1")
-        );
+        assert!(says("orders-0.akced >= 1").contains("did you mean `acked`"), "{}", says("orders-0.akced >= 1"));
         assert!(says("orders-0.acked >= many").contains("whole number"));
-        assert!(
-            says("mark(isr-shrank) >= 1").contains("isr-shrunk"),
-            "{}",
-            says("mark(isr-shrank) >= 1")
-        );
+        assert!(says("mark(isr-shrank) >= 1").contains("isr-shrunk"), "{}", says("mark(isr-shrank) >= 1"));
         assert!(says("orders.acked >= 1").contains("no partition"));
-        for text in [
-            "",
-            ">=",
-            ">= 1",
-            "x",
-            "controller.x > 1",
-            "group(.generation > 1",
-            "orders-0.acked >= -1",
-        ] {
+        for text in ["", ">=", ">= 1", "x", "controller.x > 1", "group(.generation > 1", "orders-0.acked >= -1"] {
             assert!(text.parse::<Predicate>().is_err(), "{text}");
         }
     }

@@ -43,9 +43,7 @@ pub(super) use written_as_text;
 
 /// Splits `12.5ms` into its number and its unit; both parts trimmed, neither checked.
 fn split_unit(text: &str) -> (&str, &str) {
-    let end = text
-        .find(|c: char| !(c.is_ascii_digit() || c == '.'))
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
     (text[..end].trim(), text[end..].trim())
 }
 
@@ -168,11 +166,7 @@ impl From<SimDuration> for Duration {
 
 const DURATION: &str = r"\d+(\.\d+)?\s*(ns|us|µs|ms|s|m|h)";
 
-written_as_text!(
-    SimDuration,
-    format!("^{DURATION}$"),
-    "A length of simulated time: `250ms`, `1.5s`, `2m`."
-);
+written_as_text!(SimDuration, format!("^{DURATION}$"), "A length of simulated time: `250ms`, `1.5s`, `2m`.");
 
 /// From `min` to `max`, both inclusive. One value is the range from it to itself.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -187,10 +181,7 @@ impl DurationRange {
     /// From `min` to `max` milliseconds.
     #[must_use]
     pub const fn from_millis(min: u64, max: u64) -> Self {
-        DurationRange {
-            min: SimDuration::from_millis(min),
-            max: SimDuration::from_millis(max),
-        }
+        DurationRange { min: SimDuration::from_millis(min), max: SimDuration::from_millis(max) }
     }
 }
 
@@ -223,11 +214,7 @@ impl FromStr for DurationRange {
 
 impl fmt::Display for DurationRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.min == self.max {
-            self.min.fmt(f)
-        } else {
-            write!(f, "{}..{}", self.min, self.max)
-        }
+        if self.min == self.max { self.min.fmt(f) } else { write!(f, "{}..{}", self.min, self.max) }
     }
 }
 
@@ -254,9 +241,7 @@ impl FromStr for SignedDuration {
             None => (false, text.strip_prefix('+').unwrap_or(text)),
         };
         let nanos = i64::try_from(rest.parse::<SimDuration>()?.nanos()).map_err(|_| "too long".to_string())?;
-        Ok(SignedDuration {
-            nanos: if negative { -nanos } else { nanos },
-        })
+        Ok(SignedDuration { nanos: if negative { -nanos } else { nanos } })
     }
 }
 
@@ -269,11 +254,7 @@ impl fmt::Display for SignedDuration {
     }
 }
 
-written_as_text!(
-    SignedDuration,
-    format!("^[+-]?{DURATION}$"),
-    "A duration with a sign: `-5s`, `250ms`."
-);
+written_as_text!(SignedDuration, format!("^[+-]?{DURATION}$"), "A duration with a sign: `-5s`, `250ms`.");
 
 /// From `min` to `max`, both inclusive, each with a sign.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -295,11 +276,7 @@ impl FromStr for SignedRange {
 
 impl fmt::Display for SignedRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.min == self.max {
-            self.min.fmt(f)
-        } else {
-            write!(f, "{}..{}", self.min, self.max)
-        }
+        if self.min == self.max { self.min.fmt(f) } else { write!(f, "{}..{}", self.min, self.max) }
     }
 }
 
@@ -322,10 +299,7 @@ impl Rate {
     /// `count` a second.
     #[must_use]
     pub const fn per_second(count: u32) -> Self {
-        Rate {
-            count,
-            per: SimDuration::from_secs(1),
-        }
+        Rate { count, per: SimDuration::from_secs(1) }
     }
 
     /// The time from one to the next, rounded down to whole nanoseconds, at least one.
@@ -366,11 +340,7 @@ impl fmt::Display for Rate {
     }
 }
 
-written_as_text!(
-    Rate,
-    r"^\d+\s*/\s*[smh]$",
-    "So many per second, minute or hour: `100/s`."
-);
+written_as_text!(Rate, r"^\d+\s*/\s*[smh]$", "So many per second, minute or hour: `100/s`.");
 
 /// A number of bytes: `512`, `64KiB`, `1GB`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -416,12 +386,7 @@ impl fmt::Display for Bytes {
 
 const SIZE: &str = r"\d+(\.\d+)?\s*([KMG]i?)?B?";
 
-written_as_text!(
-    Bytes,
-    format!("^{SIZE}$"),
-    "A number of bytes: `512`, `64KiB`, `1GB`.",
-    ["string", "integer"]
-);
+written_as_text!(Bytes, format!("^{SIZE}$"), "A number of bytes: `512`, `64KiB`, `1GB`.", ["string", "integer"]);
 
 /// From `min` to `max` bytes, both inclusive.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -443,11 +408,7 @@ impl FromStr for ByteRange {
 
 impl fmt::Display for ByteRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.min == self.max {
-            self.min.fmt(f)
-        } else {
-            write!(f, "{}..{}", self.min, self.max)
-        }
+        if self.min == self.max { self.min.fmt(f) } else { write!(f, "{}..{}", self.min, self.max) }
     }
 }
 
@@ -524,9 +485,7 @@ impl FromStr for Proportion {
         if ppm > 1_000_000 {
             return Err(shape());
         }
-        Ok(Proportion {
-            ppm: u32::try_from(ppm).map_err(|_| shape())?,
-        })
+        Ok(Proportion { ppm: u32::try_from(ppm).map_err(|_| shape())? })
     }
 }
 
@@ -542,12 +501,7 @@ impl fmt::Display for Proportion {
     }
 }
 
-written_as_text!(
-    Proportion,
-    r"^\d+(\.\d+)?\s*%$",
-    "A part of the whole: `5%`, `0.1%`, 0.05.",
-    ["string", "number"]
-);
+written_as_text!(Proportion, r"^\d+(\.\d+)?\s*%$", "A part of the whole: `5%`, `0.1%`, 0.05.", ["string", "number"]);
 
 #[cfg(test)]
 mod tests {
@@ -565,18 +519,9 @@ mod tests {
 
     #[test]
     fn what_is_no_quantity_is_refused() {
-        for text in [
-            "",
-            "s",
-            "5",
-            "5 parsecs",
-            "-1s",
-            "1..2s",
-            "0.0000000001s",
-            "99999999999999999999s",
-            "300h",
-            "1.2.3s",
-        ] {
+        for text in
+            ["", "s", "5", "5 parsecs", "-1s", "1..2s", "0.0000000001s", "99999999999999999999s", "300h", "1.2.3s"]
+        {
             assert!(text.parse::<SimDuration>().is_err(), "{text}");
         }
         for text in ["2s..1s", "1s..", "..1s", "1s...2s"] {

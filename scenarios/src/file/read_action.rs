@@ -14,140 +14,48 @@ use broker_types::TopicPartition;
 
 /// Every action of a step, each with its fields and what it does. One table for messages and documentation.
 pub const ACTIONS: &[(&str, &str, &str)] = &[
-    (
-        "crash",
-        "node, down",
-        "the process ends at once; the page cache is kept",
-    ),
-    (
-        "power-loss",
-        "node, down",
-        "the machine loses power; what was not synced is lost, kept or torn",
-    ),
-    (
-        "wipe",
-        "node, down",
-        "the process ends and its disk is empty when it starts again",
-    ),
-    (
-        "pause",
-        "node, for",
-        "the process stands still, as in a long garbage collection",
-    ),
+    ("crash", "node, down", "the process ends at once; the page cache is kept"),
+    ("power-loss", "node, down", "the machine loses power; what was not synced is lost, kept or torn"),
+    ("wipe", "node, down", "the process ends and its disk is empty when it starts again"),
+    ("pause", "node, for", "the process stands still, as in a long garbage collection"),
     ("shutdown", "node, down", "a controlled shutdown"),
     ("restart", "node", "a controlled shutdown and a start"),
-    (
-        "rolling-restart",
-        "nodes, pause",
-        "each of the nodes in turn is restarted in order",
-    ),
-    (
-        "partition",
-        "groups, for | from, to, for | bridge, for",
-        "packets between some nodes are lost",
-    ),
-    (
-        "isolate",
-        "node, for",
-        "packets between the node and everyone, clients too, are lost",
-    ),
+    ("rolling-restart", "nodes, pause", "each of the nodes in turn is restarted in order"),
+    ("partition", "groups, for | from, to, for | bridge, for", "packets between some nodes are lost"),
+    ("isolate", "node, for", "packets between the node and everyone, clients too, are lost"),
     ("slow-link", "between, latency, for", "packets take longer"),
-    (
-        "lossy-link",
-        "between, loss, for",
-        "part of the packets is lost and sent again",
-    ),
-    (
-        "flaky-link",
-        "between, every, for",
-        "connections are reset again and again",
-    ),
+    ("lossy-link", "between, loss, for", "part of the packets is lost and sent again"),
+    ("flaky-link", "between, every, for", "connections are reset again and again"),
     ("throttle", "between, rate, for", "less fits through"),
-    (
-        "drop-request",
-        "api, node, nth",
-        "the n-th request of an API to the node is lost",
-    ),
-    (
-        "delay-request",
-        "api, node, nth, by",
-        "the n-th request of an API to the node arrives late",
-    ),
-    (
-        "drop-response",
-        "api, node, nth",
-        "the n-th response of an API from the node is lost",
-    ),
-    (
-        "delay-response",
-        "api, node, nth, by",
-        "the n-th response of an API from the node arrives late",
-    ),
+    ("drop-request", "api, node, nth", "the n-th request of an API to the node is lost"),
+    ("delay-request", "api, node, nth, by", "the n-th request of an API to the node arrives late"),
+    ("drop-response", "api, node, nth", "the n-th response of an API from the node is lost"),
+    ("delay-response", "api, node, nth, by", "the n-th response of an API from the node arrives late"),
     ("slow-disk", "node, latency, for", "reads and syncs take longer"),
-    (
-        "stall-disk",
-        "node, for",
-        "reads and syncs do not come back while it lasts",
-    ),
+    ("stall-disk", "node, for", "reads and syncs do not come back while it lasts"),
     ("full-disk", "node, for", "writes fail for want of space"),
     ("read-error", "node, for", "reads fail"),
     ("write-error", "node, for", "writes fail"),
-    (
-        "sync-error",
-        "node, for",
-        "syncs fail and their data is lost, as on Linux",
-    ),
+    ("sync-error", "node, for", "syncs fail and their data is lost, as on Linux"),
     ("bit-rot", "node, for", "stored bits flip"),
     ("clock-skew", "node, by, for", "the wall clock is off by this"),
     ("clock-step", "node, by, for", "the wall clock jumps by this"),
     ("clock-drift", "node, ppm, for", "the clocks run fast or slow"),
     ("clock-freeze", "node, for", "the wall clock stands still"),
-    (
-        "elect-leader",
-        "partition, unclean",
-        "the preferred replica is asked to lead",
-    ),
+    ("elect-leader", "partition, unclean", "the preferred replica is asked to lead"),
     ("reassign", "partition, replicas", "a partition's replicas move"),
-    (
-        "create-topic",
-        "name, partitions, replication-factor, config",
-        "a topic is created",
-    ),
+    ("create-topic", "name, partitions, replication-factor, config", "a topic is created"),
     ("delete-topic", "topic", "a topic is deleted"),
     ("add-partitions", "topic, count", "a topic gets more partitions"),
-    (
-        "alter-config",
-        "topic | node, config",
-        "a topic's, a broker's or the cluster's configuration changes",
-    ),
-    (
-        "delete-records",
-        "partition, before",
-        "a partition forgets its first records",
-    ),
-    (
-        "add-voter",
-        "node",
-        "a controller becomes a voter of the metadata quorum",
-    ),
+    ("alter-config", "topic | node, config", "a topic's, a broker's or the cluster's configuration changes"),
+    ("delete-records", "partition, before", "a partition forgets its first records"),
+    ("add-voter", "node", "a controller becomes a voter of the metadata quorum"),
     ("remove-voter", "node", "a controller stops being a voter"),
-    (
-        "add-broker",
-        "node",
-        "a broker that was removed joins the cluster again",
-    ),
-    (
-        "remove-broker",
-        "node",
-        "a broker is drained, shut down and unregistered",
-    ),
+    ("add-broker", "node", "a broker that was removed joins the cluster again"),
+    ("remove-broker", "node", "a broker is drained, shut down and unregistered"),
     ("join-group", "group", "another consumer joins the group"),
     ("leave-group", "group", "one consumer leaves the group"),
-    (
-        "restart-consumer",
-        "group",
-        "one consumer leaves the group and comes back as a new member",
-    ),
+    ("restart-consumer", "group", "one consumer leaves the group and comes back as a new member"),
     ("heal", "", "everything broken is made whole now"),
     ("check", "", "every check of the cluster's state is made now"),
 ];
@@ -187,10 +95,7 @@ struct Body<'r, 'a> {
 
 impl<'a> Body<'_, 'a> {
     fn target_as(&mut self, key: &'static str, place: Place) -> Option<Target> {
-        let value = self.fields.need(
-            key,
-            "name a node or a role: `broker-1`, `leader(orders-0)`, `any broker`",
-        )?;
+        let value = self.fields.need(key, "name a node or a role: `broker-1`, `leader(orders-0)`, `any broker`")?;
         read_target(&value, place, self.references)
     }
 
@@ -199,10 +104,7 @@ impl<'a> Body<'_, 'a> {
     }
 
     fn targets(&mut self, key: &'static str, place: Place) -> Option<Targets> {
-        let value = self.fields.need(
-            key,
-            "name nodes or a role: `\"any broker\"`, `[\"broker-1\", \"broker-2\"]`",
-        )?;
+        let value = self.fields.need(key, "name nodes or a role: `\"any broker\"`, `[\"broker-1\", \"broker-2\"]`")?;
         read_targets(&value, place, self.references).map(Targets)
     }
 
@@ -211,15 +113,11 @@ impl<'a> Body<'_, 'a> {
     }
 
     fn range(&mut self, key: &'static str) -> Option<DurationRange> {
-        self.fields
-            .need(key, "give a duration or a range: `\"5s\"`, `\"5s..20s\"`")?
-            .parse()
+        self.fields.need(key, "give a duration or a range: `\"5s\"`, `\"5s..20s\"`")?.parse()
     }
 
     fn between(&mut self) -> Option<[Target; 2]> {
-        let value = self
-            .fields
-            .need("between", "name the two ends: `between = [\"broker-1\", \"broker-2\"]`")?;
+        let value = self.fields.need("between", "name the two ends: `between = [\"broker-1\", \"broker-2\"]`")?;
         let ends = read_targets(&value, Place::Side, self.references)?;
         match <[Target; 2]>::try_from(ends) {
             Ok(ends) => Some(ends),
@@ -281,9 +179,7 @@ impl<'a> Body<'_, 'a> {
     }
 
     fn api(&mut self) -> Option<String> {
-        let value = self
-            .fields
-            .need("api", "name an API as Kafka does: `Produce`, `AlterPartition`")?;
+        let value = self.fields.need("api", "name an API as Kafka does: `Produce`, `AlterPartition`")?;
         let name = value.text()?;
         if APIS.contains(&name) {
             return Some(name.to_string());
@@ -299,26 +195,14 @@ impl<'a> Body<'_, 'a> {
     fn request(&mut self) -> Option<RequestFault> {
         let (api, node) = (self.api(), self.node());
         let nth = self.fields.or("nth", 1, |value| value.integer(1..=1_000_000));
-        Some(RequestFault {
-            api: api?,
-            node: node?,
-            nth,
-        })
+        Some(RequestFault { api: api?, node: node?, nth })
     }
 
     fn late_request(&mut self) -> Option<DelayedRequestFault> {
         let request = self.request();
-        let by = self
-            .fields
-            .need("by", "say how much later: `by = \"5s\"`")
-            .and_then(|value| value.parse());
+        let by = self.fields.need("by", "say how much later: `by = \"5s\"`").and_then(|value| value.parse());
         let RequestFault { api, node, nth } = request?;
-        Some(DelayedRequestFault {
-            api,
-            node,
-            nth,
-            by: by?,
-        })
+        Some(DelayedRequestFault { api, node, nth, by: by? })
     }
 
     fn partition(&mut self) -> Option<Partition> {
@@ -347,11 +231,7 @@ impl<'a> Body<'_, 'a> {
         }
         if self.fields.has("from") || self.fields.has("to") {
             let (from, to) = (self.targets("from", Place::Side), self.targets("to", Place::Side));
-            return Some(Partition::OneWay(PartitionOneWay {
-                from: from?,
-                to: to?,
-                lasts,
-            }));
+            return Some(Partition::OneWay(PartitionOneWay { from: from?, to: to?, lasts }));
         }
         self.fields.missing("a partition must say whom it parts", forms);
         None
@@ -360,10 +240,8 @@ impl<'a> Body<'_, 'a> {
     fn groups(&mut self) -> Option<Vec<Vec<Target>>> {
         let value = self.fields.get("groups")?;
         let lists = value.list("lists of targets: `[[\"broker-1\"], [\"rest\"]]`")?;
-        let groups: Vec<Option<Vec<Target>>> = lists
-            .iter()
-            .map(|list| read_targets(list, Place::Side, self.references))
-            .collect();
+        let groups: Vec<Option<Vec<Target>>> =
+            lists.iter().map(|list| read_targets(list, Place::Side, self.references)).collect();
         if groups.len() < 2 {
             value.wrong(
                 "a partition has at least two groups",
@@ -372,13 +250,7 @@ impl<'a> Body<'_, 'a> {
         }
         let groups: Option<Vec<Vec<Target>>> = groups.into_iter().collect();
         let groups = groups?;
-        if groups
-            .iter()
-            .flatten()
-            .filter(|target| **target == Target::Rest)
-            .count()
-            > 1
-        {
+        if groups.iter().flatten().filter(|target| **target == Target::Rest).count() > 1 {
             value.contradicts("`rest` stands in two places", "only one group can be everyone else");
         }
         Some(groups)
@@ -386,28 +258,13 @@ impl<'a> Body<'_, 'a> {
 
     fn shift(&mut self) -> Option<ClockShift> {
         let (node, lasts) = (self.node(), self.duration("for"));
-        let by = self
-            .fields
-            .need("by", "say how far: `by = \"-5s\"`")
-            .and_then(|value| value.parse());
-        Some(ClockShift {
-            node: node?,
-            by: by?,
-            lasts,
-        })
+        let by = self.fields.need("by", "say how far: `by = \"-5s\"`").and_then(|value| value.parse());
+        Some(ClockShift { node: node?, by: by?, lasts })
     }
 
     fn alter_config(&mut self) -> Option<AlterConfig> {
-        let topic = if self.fields.has("topic") {
-            Some(self.topic()?)
-        } else {
-            None
-        };
-        let node = if self.fields.has("node") {
-            Some(self.node()?)
-        } else {
-            None
-        };
+        let topic = if self.fields.has("topic") { Some(self.topic()?) } else { None };
+        let node = if self.fields.has("node") { Some(self.node()?) } else { None };
         if topic.is_some()
             && let Some(value) = self.fields.get("node")
         {
@@ -416,14 +273,8 @@ impl<'a> Body<'_, 'a> {
                 "change one of them; leave both out for the whole cluster",
             );
         }
-        let scope = if topic.is_some() {
-            ConfigScope::Topic
-        } else {
-            ConfigScope::Broker
-        };
-        let value = self
-            .fields
-            .need("config", "say what changes: `config = { \"min.insync.replicas\" = 1 }`")?;
+        let scope = if topic.is_some() { ConfigScope::Topic } else { ConfigScope::Broker };
+        let value = self.fields.need("config", "say what changes: `config = { \"min.insync.replicas\" = 1 }`")?;
         let config = read_config(&value, scope);
         if config.is_empty() {
             value.wrong("`config` changes nothing", "give at least one of Kafka's keys");
@@ -433,23 +284,16 @@ impl<'a> Body<'_, 'a> {
 
     fn reassign(&mut self) -> Option<Reassign> {
         let partition = self.partition_name();
-        let value = self
-            .fields
-            .need("replicas", "name brokers: `replicas = [\"broker-2\", \"broker-3\"]`")?;
+        let value = self.fields.need("replicas", "name brokers: `replicas = [\"broker-2\", \"broker-3\"]`")?;
         let replicas = read_targets(&value, Place::Broker, self.references)?;
         let mut sorted = replicas.clone();
         sorted.sort();
         sorted.dedup();
         if sorted.len() != replicas.len() {
-            value.contradicts(
-                "a broker stands twice in `replicas`",
-                "each replica of a partition is on another broker",
-            );
+            value
+                .contradicts("a broker stands twice in `replicas`", "each replica of a partition is on another broker");
         }
-        Some(Reassign {
-            partition: partition?,
-            replicas,
-        })
+        Some(Reassign { partition: partition?, replicas })
     }
 
     fn action(&mut self, word: &str) -> Option<Action> {
@@ -480,28 +324,16 @@ impl<'a> Body<'_, 'a> {
             "partition" => Action::Partition(self.partition()?),
             "slow-link" => {
                 let (between, latency, lasts) = (self.between(), self.range("latency"), self.duration("for"));
-                Action::SlowLink(SlowLink {
-                    between: between?,
-                    latency: latency?,
-                    lasts,
-                })
+                Action::SlowLink(SlowLink { between: between?, latency: latency?, lasts })
             }
             "lossy-link" => {
                 let (between, lasts) = (self.between(), self.duration("for"));
                 let loss = self.loss();
-                Action::LossyLink(LossyLink {
-                    between: between?,
-                    loss: loss?,
-                    lasts,
-                })
+                Action::LossyLink(LossyLink { between: between?, loss: loss?, lasts })
             }
             "flaky-link" => {
                 let (between, every, lasts) = (self.between(), self.interval("every"), self.duration("for"));
-                Action::FlakyLink(FlakyLink {
-                    between: between?,
-                    every: every?,
-                    lasts,
-                })
+                Action::FlakyLink(FlakyLink { between: between?, every: every?, lasts })
             }
             "throttle" => {
                 let (between, lasts) = (self.between(), self.duration("for"));
@@ -509,11 +341,7 @@ impl<'a> Body<'_, 'a> {
                     .fields
                     .need("rate", "say what still fits: `rate = \"64KiB/s\"`")
                     .and_then(|value| value.parse());
-                Action::Throttle(Throttle {
-                    between: between?,
-                    rate: rate?,
-                    lasts,
-                })
+                Action::Throttle(Throttle { between: between?, rate: rate?, lasts })
             }
             "drop-request" => Action::DropRequest(self.request()?),
             "drop-response" => Action::DropResponse(self.request()?),
@@ -521,11 +349,7 @@ impl<'a> Body<'_, 'a> {
             "delay-response" => Action::DelayResponse(self.late_request()?),
             "slow-disk" => {
                 let (node, latency, lasts) = (self.node(), self.range("latency"), self.duration("for"));
-                Action::SlowDisk(SlowDisk {
-                    node: node?,
-                    latency: latency?,
-                    lasts,
-                })
+                Action::SlowDisk(SlowDisk { node: node?, latency: latency?, lasts })
             }
             "clock-skew" => Action::ClockSkew(self.shift()?),
             "clock-step" => Action::ClockStep(self.shift()?),
@@ -535,19 +359,12 @@ impl<'a> Body<'_, 'a> {
                     .fields
                     .need("ppm", "say how fast: `ppm = 200`")
                     .and_then(|value| value.integer(-500_000..=500_000));
-                Action::ClockDrift(ClockDrift {
-                    node: node?,
-                    ppm: ppm?,
-                    lasts,
-                })
+                Action::ClockDrift(ClockDrift { node: node?, ppm: ppm?, lasts })
             }
             "elect-leader" => {
                 let partition = self.partition_name();
                 let unclean = self.fields.or("unclean", false, Value::boolean);
-                Action::ElectLeader(ElectLeader {
-                    partition: partition?,
-                    unclean,
-                })
+                Action::ElectLeader(ElectLeader { partition: partition?, unclean })
             }
             "reassign" => Action::Reassign(self.reassign()?),
             "create-topic" => Action::CreateTopic(read_topic(&mut self.fields)?),
@@ -560,14 +377,8 @@ impl<'a> Body<'_, 'a> {
             "alter-config" => Action::AlterConfig(self.alter_config()?),
             "delete-records" => {
                 let partition = self.partition_name();
-                let before = self
-                    .fields
-                    .get("before")
-                    .and_then(|value| value.integer(0..=i128::from(i64::MAX)));
-                Action::DeleteRecords(DeleteRecords {
-                    partition: partition?,
-                    before,
-                })
+                let before = self.fields.get("before").and_then(|value| value.integer(0..=i128::from(i64::MAX)));
+                Action::DeleteRecords(DeleteRecords { partition: partition?, before })
             }
             "join-group" => Action::JoinGroup(self.group()?),
             "leave-group" => Action::LeaveGroup(self.group()?),
@@ -579,9 +390,7 @@ impl<'a> Body<'_, 'a> {
     }
 
     fn loss(&mut self) -> Option<Proportion> {
-        self.fields
-            .need("loss", "say which part: `loss = \"5%\"`")
-            .and_then(|value| read_proportion(&value))
+        self.fields.need("loss", "say which part: `loss = \"5%\"`").and_then(|value| read_proportion(&value))
     }
 
     /// A range that something repeats after: long enough that a run does not drown in it.
@@ -607,11 +416,7 @@ impl<'a> Body<'_, 'a> {
         let rule = match word {
             "crash" | "power-loss" | "wipe" | "shutdown" => {
                 let down = self.range("down");
-                let rule = NemesisDown {
-                    nodes: nodes?,
-                    every: every?,
-                    down: down?,
-                };
+                let rule = NemesisDown { nodes: nodes?, every: every?, down: down? };
                 match word {
                     "crash" => NemesisRule::Crash(rule),
                     "power-loss" => NemesisRule::PowerLoss(rule),
@@ -619,41 +424,19 @@ impl<'a> Body<'_, 'a> {
                     _ => NemesisRule::Shutdown(rule),
                 }
             }
-            "restart" => NemesisRule::Restart(NemesisOnce {
-                nodes: nodes?,
-                every: every?,
-            }),
+            "restart" => NemesisRule::Restart(NemesisOnce { nodes: nodes?, every: every? }),
             "slow-link" | "slow-disk" => {
                 let (latency, lasts) = (self.range("latency"), self.range("for"));
-                let rule = NemesisLatency {
-                    nodes: nodes?,
-                    every: every?,
-                    latency: latency?,
-                    lasts: lasts?,
-                };
-                if word == "slow-link" {
-                    NemesisRule::SlowLink(rule)
-                } else {
-                    NemesisRule::SlowDisk(rule)
-                }
+                let rule = NemesisLatency { nodes: nodes?, every: every?, latency: latency?, lasts: lasts? };
+                if word == "slow-link" { NemesisRule::SlowLink(rule) } else { NemesisRule::SlowDisk(rule) }
             }
             "lossy-link" => {
                 let (loss, lasts) = (self.loss(), self.range("for"));
-                NemesisRule::LossyLink(NemesisLoss {
-                    nodes: nodes?,
-                    every: every?,
-                    loss: loss?,
-                    lasts: lasts?,
-                })
+                NemesisRule::LossyLink(NemesisLoss { nodes: nodes?, every: every?, loss: loss?, lasts: lasts? })
             }
             "flaky-link" => {
                 let (resets, lasts) = (self.interval("resets"), self.range("for"));
-                NemesisRule::FlakyLink(NemesisResets {
-                    nodes: nodes?,
-                    every: every?,
-                    resets: resets?,
-                    lasts: lasts?,
-                })
+                NemesisRule::FlakyLink(NemesisResets { nodes: nodes?, every: every?, resets: resets?, lasts: lasts? })
             }
             "throttle" => {
                 let rate = self
@@ -661,30 +444,14 @@ impl<'a> Body<'_, 'a> {
                     .need("rate", "say what still fits: `rate = \"64KiB/s\"`")
                     .and_then(|value| value.parse());
                 let lasts = self.range("for");
-                NemesisRule::Throttle(NemesisThrottle {
-                    nodes: nodes?,
-                    every: every?,
-                    rate: rate?,
-                    lasts: lasts?,
-                })
+                NemesisRule::Throttle(NemesisThrottle { nodes: nodes?, every: every?, rate: rate?, lasts: lasts? })
             }
             "clock-skew" | "clock-step" => {
-                let by = self
-                    .fields
-                    .need("by", "say how far: `by = \"-500ms..500ms\"`")
-                    .and_then(|value| value.parse());
+                let by =
+                    self.fields.need("by", "say how far: `by = \"-500ms..500ms\"`").and_then(|value| value.parse());
                 let lasts = self.fields.get("for").and_then(|value| value.parse());
-                let rule = NemesisShift {
-                    nodes: nodes?,
-                    every: every?,
-                    by: by?,
-                    lasts,
-                };
-                if word == "clock-skew" {
-                    NemesisRule::ClockSkew(rule)
-                } else {
-                    NemesisRule::ClockStep(rule)
-                }
+                let rule = NemesisShift { nodes: nodes?, every: every?, by: by?, lasts };
+                if word == "clock-skew" { NemesisRule::ClockSkew(rule) } else { NemesisRule::ClockStep(rule) }
             }
             "clock-drift" => {
                 let ppm = self
@@ -692,20 +459,11 @@ impl<'a> Body<'_, 'a> {
                     .need("ppm", "at most so many millionths: `ppm = 200`")
                     .and_then(|value| value.integer(1..=500_000));
                 let lasts = self.range("for");
-                NemesisRule::ClockDrift(NemesisDrift {
-                    nodes: nodes?,
-                    every: every?,
-                    ppm: ppm?,
-                    lasts: lasts?,
-                })
+                NemesisRule::ClockDrift(NemesisDrift { nodes: nodes?, every: every?, ppm: ppm?, lasts: lasts? })
             }
             _ => {
                 let lasts = self.range("for");
-                let rule = NemesisFault {
-                    nodes: nodes?,
-                    every: every?,
-                    lasts: lasts?,
-                };
+                let rule = NemesisFault { nodes: nodes?, every: every?, lasts: lasts? };
                 match word {
                     "pause" => NemesisRule::Pause(rule),
                     "partition" => NemesisRule::Partition(rule),
@@ -783,10 +541,7 @@ fn one_word<'a>(
     }
     if present.is_empty() {
         // A misspelt action is an unknown key; to call the action missing as well would blame the same slip twice.
-        let slip = fields
-            .entries()
-            .iter()
-            .any(|entry| !["at", "when", "required"].contains(&entry.name.as_str()));
+        let slip = fields.entries().iter().any(|entry| !["at", "when", "required"].contains(&entry.name.as_str()));
         if !slip {
             fields.missing(&format!("this {what} does nothing"), help);
         }
@@ -800,25 +555,17 @@ pub(super) fn read_step<'a>(item: &Value<'a>, run: &Run, references: &References
     let (at, when) = (fields.get("at"), fields.get("when"));
     let trigger = match (&at, &when) {
         (Some(_), Some(when)) => {
-            when.contradicts(
-                "a step has `at` or `when`, not both",
-                "write two steps, or keep one of the two",
-            );
+            when.contradicts("a step has `at` or `when`, not both", "write two steps, or keep one of the two");
             None
         }
         (None, None) => {
-            fields.missing(
-                "this step never fires",
-                "say when: `at = \"5s\"`, or `when = \"orders-0.acked >= 100\"`",
-            );
+            fields.missing("this step never fires", "say when: `at = \"5s\"`, or `when = \"orders-0.acked >= 100\"`");
             None
         }
         (Some(at), None) => at.parse::<SimDuration>().map(|time| {
             if time > run.duration {
-                let help = format!(
-                    "the run takes {}: raise `[run] duration`, or let the step fire sooner",
-                    run.duration
-                );
+                let help =
+                    format!("the run takes {}: raise `[run] duration`, or let the step fire sooner", run.duration);
                 at.contradicts("this step fires after the run's end", help);
             }
             Trigger::At(time)
@@ -838,10 +585,7 @@ pub(super) fn read_step<'a>(item: &Value<'a>, run: &Run, references: &References
     let words = ACTIONS.iter().map(|(word, ..)| *word);
     let help = format!("actions are {}", words::list(words.clone()));
     let action = one_word(&mut fields, words, "step", &help).and_then(|(word, value)| {
-        let mut body = Body {
-            fields: value.table(format!("`{word}`"))?,
-            references,
-        };
+        let mut body = Body { fields: value.table(format!("`{word}`"))?, references };
         let action = body.action(word);
         body.fields.finish();
         if let Some(Action::CreateTopic(topic)) = &action {
@@ -850,11 +594,7 @@ pub(super) fn read_step<'a>(item: &Value<'a>, run: &Run, references: &References
         action
     });
     fields.finish();
-    Some(Step {
-        trigger: trigger?,
-        action: action?,
-        required,
-    })
+    Some(Step { trigger: trigger?, action: action?, required })
 }
 
 pub(super) fn read_nemesis<'a>(item: &Value<'a>, run: &Run, references: &References<'a>) -> Option<NemesisRule> {
@@ -862,10 +602,7 @@ pub(super) fn read_nemesis<'a>(item: &Value<'a>, run: &Run, references: &Referen
     let words = NEMESES.iter().map(|(word, _)| *word);
     let help = format!("a nemesis draws one of {}", words::list(words.clone()));
     let rule = one_word(&mut fields, words, "nemesis", &help).and_then(|(word, value)| {
-        let mut body = Body {
-            fields: value.table(format!("`{word}` of a nemesis"))?,
-            references,
-        };
+        let mut body = Body { fields: value.table(format!("`{word}` of a nemesis"))?, references };
         let rule = body.nemesis(word, run);
         body.fields.finish();
         rule

@@ -45,11 +45,8 @@ pub(super) struct References<'a> {
 }
 
 /// Topics that Kafka makes itself, with their default number of partitions.
-const INTERNAL_TOPICS: [(&str, u32); 3] = [
-    ("__consumer_offsets", 50),
-    ("__transaction_state", 50),
-    ("__cluster_metadata", 1),
-];
+const INTERNAL_TOPICS: [(&str, u32); 3] =
+    [("__consumer_offsets", 50), ("__transaction_state", 50), ("__cluster_metadata", 1)];
 
 impl<'a> References<'a> {
     pub(super) fn note(&self, value: &Value<'a>, reference: Reference) {
@@ -128,18 +125,11 @@ impl<'a> References<'a> {
     }
 
     fn check_target(&self, value: &Value<'a>, target: &Target, place: Place, cluster: &Cluster) {
-        let controllers = if cluster.is_combined() {
-            cluster.brokers
-        } else {
-            cluster.controllers
-        };
+        let controllers = if cluster.is_combined() { cluster.brokers } else { cluster.controllers };
         match target {
             Target::Broker(number) if *number > cluster.brokers => value.contradicts(
                 format!("there is no `{target}`"),
-                format!(
-                    "brokers of this scenario are `broker-1` to `broker-{}`",
-                    cluster.brokers
-                ),
+                format!("brokers of this scenario are `broker-1` to `broker-{}`", cluster.brokers),
             ),
             Target::Controller(number) if *number > controllers => value.contradicts(
                 format!("there is no `{target}`"),
@@ -154,10 +144,7 @@ impl<'a> References<'a> {
                 {
                     value.contradicts(
                         format!("`{partition}` has no follower {number}"),
-                        format!(
-                            "it has {replicas} replicas: one leader, followers 1 to {}",
-                            replicas - 1
-                        ),
+                        format!("it has {replicas} replicas: one leader, followers 1 to {}", replicas - 1),
                     );
                 }
             }
@@ -176,16 +163,11 @@ impl<'a> References<'a> {
         let fits = match place {
             Place::Side => true,
             Place::Node => !matches!(target, Target::Rest | Target::Clients),
-            Place::Pool => !matches!(
-                target,
-                Target::Rest | Target::Clients | Target::Isr(_) | Target::Replicas(_)
-            ),
+            Place::Pool => !matches!(target, Target::Rest | Target::Clients | Target::Isr(_) | Target::Replicas(_)),
             Place::Broker => matches!(target, Target::Broker(_)),
             Place::Controller => {
-                matches!(
-                    target,
-                    Target::Controller(_) | Target::AnyController | Target::ActiveController
-                ) || (cluster.is_combined() && matches!(target, Target::Broker(_)))
+                matches!(target, Target::Controller(_) | Target::AnyController | Target::ActiveController)
+                    || (cluster.is_combined() && matches!(target, Target::Broker(_)))
             }
         };
         if !fits {

@@ -80,12 +80,7 @@ pub struct Cluster {
 
 impl Default for Cluster {
     fn default() -> Self {
-        Cluster {
-            brokers: 3,
-            controllers: 3,
-            racks: Vec::new(),
-            config: Config::new(),
-        }
+        Cluster { brokers: 3, controllers: 3, racks: Vec::new(), config: Config::new() }
     }
 }
 
@@ -108,32 +103,22 @@ impl Cluster {
 
     /// The controllers' node ids, in order; in combined mode the brokers'.
     pub fn controller_ids(&self) -> impl Iterator<Item = NodeId> + use<> {
-        let (first, count) = if self.is_combined() {
-            (1, self.brokers)
-        } else {
-            (FIRST_CONTROLLER_ID, self.controllers)
-        };
+        let (first, count) =
+            if self.is_combined() { (1, self.brokers) } else { (FIRST_CONTROLLER_ID, self.controllers) };
         (0..i32::try_from(count).unwrap_or(0)).map(move |index| NodeId(first + index))
     }
 
     /// Every node id, in order, each once.
     pub fn node_ids(&self) -> impl Iterator<Item = NodeId> + use<> {
-        let controllers: Vec<NodeId> = if self.is_combined() {
-            Vec::new()
-        } else {
-            self.controller_ids().collect()
-        };
+        let controllers: Vec<NodeId> = if self.is_combined() { Vec::new() } else { self.controller_ids().collect() };
         self.broker_ids().chain(controllers)
     }
 
     /// The rack of a node, if racks are set. Racks are dealt in turn to the brokers and, apart from them, to the controllers.
     #[must_use]
     pub fn rack_of(&self, node: NodeId) -> Option<&str> {
-        let index = usize::try_from(if node.0 >= FIRST_CONTROLLER_ID {
-            node.0 - FIRST_CONTROLLER_ID
-        } else {
-            node.0 - 1
-        });
+        let index =
+            usize::try_from(if node.0 >= FIRST_CONTROLLER_ID { node.0 - FIRST_CONTROLLER_ID } else { node.0 - 1 });
         let index = index.ok()?;
         (!self.racks.is_empty()).then(|| self.racks[index % self.racks.len()].as_str())
     }
@@ -141,9 +126,7 @@ impl Cluster {
     /// The nodes of a rack, in order.
     #[must_use]
     pub fn nodes_in_rack(&self, rack: &str) -> Vec<NodeId> {
-        self.node_ids()
-            .filter(|node| self.rack_of(*node) == Some(rack))
-            .collect()
+        self.node_ids().filter(|node| self.rack_of(*node) == Some(rack)).collect()
     }
 }
 
@@ -178,12 +161,7 @@ impl Topic {
     /// A topic with the cluster's configuration.
     #[must_use]
     pub fn new(name: &str, partitions: u32, replication_factor: u32) -> Self {
-        Topic {
-            name: name.to_string(),
-            partitions,
-            replication_factor,
-            config: Config::new(),
-        }
+        Topic { name: name.to_string(), partitions, replication_factor, config: Config::new() }
     }
 }
 
@@ -206,10 +184,7 @@ pub struct Network {
 impl Default for Network {
     fn default() -> Self {
         Network {
-            latency: DurationRange {
-                min: SimDuration::from_nanos(200_000),
-                max: SimDuration::from_millis(2),
-            },
+            latency: DurationRange { min: SimDuration::from_nanos(200_000), max: SimDuration::from_millis(2) },
             loss: Proportion::default(),
             bandwidth: None,
             send_buffer: Bytes(256 << 10),
@@ -240,14 +215,8 @@ impl Default for Disk {
     fn default() -> Self {
         let tenth = SimDuration::from_nanos(100_000);
         Disk {
-            read_latency: DurationRange {
-                min: tenth,
-                max: SimDuration::from_millis(1),
-            },
-            sync_latency: DurationRange {
-                min: SimDuration::from_nanos(500_000),
-                max: SimDuration::from_millis(5),
-            },
+            read_latency: DurationRange { min: tenth, max: SimDuration::from_millis(1) },
+            sync_latency: DurationRange { min: SimDuration::from_nanos(500_000), max: SimDuration::from_millis(5) },
             write_back: DurationRange::from_millis(1_000, 30_000),
             bandwidth: None,
             capacity: None,
@@ -274,12 +243,7 @@ pub struct Run {
 
 impl Default for Run {
     fn default() -> Self {
-        Run {
-            duration: SimDuration::from_secs(60),
-            seed: None,
-            budget: Budget::Recoverable,
-            heal: Heal::All,
-        }
+        Run { duration: SimDuration::from_secs(60), seed: None, budget: Budget::Recoverable, heal: Heal::All }
     }
 }
 

@@ -7,9 +7,7 @@ use serde_json::{Map, Value};
 /// The JSON schema (draft-07) of a scenario file.
 #[must_use]
 pub fn schema() -> Value {
-    let schema = SchemaSettings::draft07()
-        .into_generator()
-        .into_root_schema_for::<Scenario>();
+    let schema = SchemaSettings::draft07().into_generator().into_root_schema_for::<Scenario>();
     let mut schema = schema.to_value();
     if let Some(object) = schema.as_object_mut() {
         object.insert("title".into(), "A scenario of Kafka Trial".into());

@@ -128,10 +128,7 @@ enum At {
 /// What of the scenario this version cannot run; empty when it can run all of it. Without places: see [`check_supported`].
 #[must_use]
 pub fn unsupported(scenario: &Scenario) -> Vec<Diagnostic> {
-    find_unsupported(scenario)
-        .into_iter()
-        .map(|(_, diagnostic)| diagnostic)
-        .collect()
+    find_unsupported(scenario).into_iter().map(|(_, diagnostic)| diagnostic).collect()
 }
 
 /// That this version can run all of a scenario that was read from `text`.
@@ -158,22 +155,14 @@ fn find_unsupported(scenario: &Scenario) -> Vec<(Vec<At>, Diagnostic)> {
         if let Some((_, machinery)) = NOT_BUILT.iter().find(|(known, _)| *known == word) {
             let message = format!("this version cannot run `{word}` yet");
             let help = format!("a part of the grammar that is not built so far: {machinery}");
-            found.push((
-                path,
-                Diagnostic::new(DiagnosticKind::Unsupported, None, message).help(help),
-            ));
+            found.push((path, Diagnostic::new(DiagnosticKind::Unsupported, None, message).help(help)));
         }
     };
     for (index, workload) in scenario.workloads.iter().enumerate() {
         if let Workload::Consume(consume) = workload
             && consume.group.is_some()
         {
-            let path = vec![
-                At::Key("workload"),
-                At::Item(index),
-                At::Key("consume"),
-                At::Key("group"),
-            ];
+            let path = vec![At::Key("workload"), At::Item(index), At::Key("consume"), At::Key("group")];
             look_up("consume with a group", path);
         }
     }

@@ -51,15 +51,9 @@ pub enum Target {
 /// The spellings of [`Target`], for error messages, completions and documentation, each with what it names.
 pub const TARGETS: &[(&str, &str)] = &[
     ("broker-N", "the broker with node id N, from 1"),
-    (
-        "controller-N",
-        "the N-th controller, from 1 (node id 100 + N; in combined mode the same as `broker-N`)",
-    ),
+    ("controller-N", "the N-th controller, from 1 (node id 100 + N; in combined mode the same as `broker-N`)"),
     ("leader(T-P)", "the leader of partition P of topic T"),
-    (
-        "follower(T-P, N)",
-        "the N-th replica, from 1, in replica order without the leader",
-    ),
+    ("follower(T-P, N)", "the N-th replica, from 1, in replica order without the leader"),
     ("isr(T-P)", "every in-sync replica"),
     ("replicas(T-P)", "every replica"),
     ("active-controller", "the leader of the metadata quorum"),
@@ -127,10 +121,7 @@ pub fn broker_id(number: u32) -> NodeId {
 /// Reads `name-12` as a topic and a partition: the last hyphen separates them, as in a log directory.
 pub(super) fn read_partition(text: &str) -> Result<TopicPartition, String> {
     let shape = || {
-        format!(
-            "`{}` is no partition: a topic, a hyphen and a number, as in `orders-0`",
-            super::words::shortened(text)
-        )
+        format!("`{}` is no partition: a topic, a hyphen and a number, as in `orders-0`", super::words::shortened(text))
     };
     let (topic, partition) = text.trim().rsplit_once('-').ok_or_else(shape)?;
     let index: i32 = partition.parse().map_err(|_| shape())?;
@@ -236,11 +227,7 @@ const TARGET_PATTERN: &str = concat!(
     r"|active-controller|coordinator\((group|transaction) .+\)|rack\(.+\)|any broker|any controller|any node|all|rest|clients)$"
 );
 
-written_as_text!(
-    Target,
-    TARGET_PATTERN,
-    "Nodes by name or by role: `broker-1`, `leader(orders-0)`, `any broker`."
-);
+written_as_text!(Target, TARGET_PATTERN, "Nodes by name or by role: `broker-1`, `leader(orders-0)`, `any broker`.");
 
 /// Some targets together: one text, or a list of texts.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -311,35 +298,20 @@ mod tests {
         ] {
             assert_eq!(target.to_string().parse::<Target>(), Ok(target.clone()), "{target}");
         }
-        assert_eq!(
-            "follower(orders-0,1)".parse(),
-            Ok(Target::Follower(TopicPartition::new("orders", 0), 1))
-        );
+        assert_eq!("follower(orders-0,1)".parse(), Ok(Target::Follower(TopicPartition::new("orders", 0), 1)));
     }
 
     #[test]
     fn a_wrong_target_says_what_was_meant() {
         let says = |text: &str| text.parse::<Target>().unwrap_err();
-        assert!(
-            says("leeder(orders-0)").contains("did you mean `leader(...)`"),
-            "{}",
-            says("leeder(orders-0)")
-        );
+        assert!(says("leeder(orders-0)").contains("did you mean `leader(...)`"), "{}", says("leeder(orders-0)"));
         assert!(says("any brokr").contains("`any broker`"), "{}", says("any brokr"));
         assert!(says("broker-0").contains("start at 1"));
         assert!(says("follower(orders-0, 0)").contains("from 1"));
         assert!(says("leader(orders)").contains("no partition"));
-        for text in [
-            "",
-            "(",
-            ")",
-            "leader(",
-            "leader()",
-            "coordinator(group )",
-            "rack()",
-            "broker--1",
-            "broker-99999999999",
-        ] {
+        for text in
+            ["", "(", ")", "leader(", "leader()", "coordinator(group )", "rack()", "broker--1", "broker-99999999999"]
+        {
             assert!(text.parse::<Target>().is_err(), "{text}");
         }
     }

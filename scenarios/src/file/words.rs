@@ -43,13 +43,7 @@ pub(super) fn shortened(text: &str) -> String {
     let mut short: String = text
         .chars()
         .take(60)
-        .flat_map(|c| {
-            if c.is_control() {
-                c.escape_default().collect()
-            } else {
-                vec![c]
-            }
-        })
+        .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
         .collect();
     if text.chars().nth(60).is_some() {
         short.push('…');

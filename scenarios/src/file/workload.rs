@@ -67,10 +67,7 @@ fn default_keys() -> u32 {
 }
 
 fn default_value_bytes() -> ByteRange {
-    ByteRange {
-        min: Bytes(16),
-        max: Bytes(512),
-    }
+    ByteRange { min: Bytes(16), max: Bytes(512) }
 }
 
 fn default_max_in_flight() -> u32 {
@@ -169,12 +166,7 @@ impl Consume {
     /// `clients` consumers that read every partition.
     #[must_use]
     pub fn assigned(topic: &str, clients: u32) -> Self {
-        Consume {
-            topic: topic.to_string(),
-            clients: Some(clients),
-            group: None,
-            isolation: Isolation::ReadUncommitted,
-        }
+        Consume { topic: topic.to_string(), clients: Some(clients), group: None, isolation: Isolation::ReadUncommitted }
     }
 }
 

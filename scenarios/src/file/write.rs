@@ -47,9 +47,7 @@ fn push(out: &mut String, line: &str) {
 /// A value on one line, as it stands to the right of an equals sign.
 fn inline<T: Serialize + ?Sized>(value: &T) -> String {
     let mut text = String::new();
-    value
-        .serialize(ValueSerializer::new(&mut text))
-        .expect("every type of the grammar has a TOML form");
+    value.serialize(ValueSerializer::new(&mut text)).expect("every type of the grammar has a TOML form");
     text
 }
 
@@ -105,10 +103,6 @@ fn write_nemesis(out: &mut String, rule: &NemesisRule) {
 
 /// `{ crash = { ... } }` as a line of its table: `crash = { ... }`.
 fn braceless(table: &str) -> String {
-    let inner = table
-        .trim()
-        .strip_prefix('{')
-        .and_then(|rest| rest.strip_suffix('}'))
-        .unwrap_or(table);
+    let inner = table.trim().strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or(table);
     inner.trim().to_string()
 }

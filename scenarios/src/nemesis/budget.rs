@@ -36,11 +36,7 @@ pub(super) struct Hold {
 
 impl Hold {
     fn overlaps(&self, other: &Hold) -> bool {
-        let tail = if self.loses_pages && other.loses_pages {
-            WRITE_BACK_NANOS
-        } else {
-            0
-        };
+        let tail = if self.loses_pages && other.loses_pages { WRITE_BACK_NANOS } else { 0 };
         self.from < other.to.saturating_add(tail) && other.from < self.to.saturating_add(tail)
     }
 }
@@ -61,23 +57,14 @@ impl FaultBudget {
     pub fn of(scenario: &Scenario) -> FaultBudget {
         let brokers: BTreeSet<NodeId> = scenario.cluster.broker_ids().collect();
         let controllers: BTreeSet<NodeId> = scenario.cluster.controller_ids().collect();
-        let setting = |config: &crate::file::Config| {
-            config
-                .get("min.insync.replicas")?
-                .to_string()
-                .trim()
-                .parse::<u32>()
-                .ok()
-        };
+        let setting =
+            |config: &crate::file::Config| config.get("min.insync.replicas")?.to_string().trim().parse::<u32>().ok();
         let cluster_min = setting(&scenario.cluster.config).unwrap_or(1);
         let spare = |topic: &crate::file::Topic| {
             let min_isr = setting(&topic.config).unwrap_or(cluster_min);
             topic.replication_factor.saturating_sub(min_isr).max(1)
         };
-        let most = u32::try_from(brokers.len())
-            .unwrap_or(u32::MAX)
-            .saturating_sub(1)
-            .max(1);
+        let most = u32::try_from(brokers.len()).unwrap_or(u32::MAX).saturating_sub(1).max(1);
         let broker_limit = scenario.topics.iter().map(spare).min().unwrap_or(1).min(most);
         FaultBudget {
             controller_limit: controllers.len().saturating_sub(1) / 2,

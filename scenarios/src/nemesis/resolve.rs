@@ -67,31 +67,18 @@ pub fn resolve(scenario: &Scenario, mut stream: impl FnMut(&str) -> ChaCha8Rng) 
     moments.sort();
     for (at, index, draw, lasts) in moments {
         let (rule, pool, rng) = &mut rules[index];
-        let fault = Fault {
-            rule,
-            at,
-            lasts,
-            end,
-            cluster: &scenario.cluster,
-        };
+        let fault = Fault { rule, at, lasts, end, cluster: &scenario.cluster };
         if let Some(action) = fault.draw(pool, rng, &mut budget) {
             let trigger = Trigger::At(SimDuration::from_nanos(at));
             timed.push((
                 at,
-                ScheduledStep {
-                    trigger,
-                    action,
-                    required: false,
-                    origin: Origin::Nemesis { index, draw },
-                },
+                ScheduledStep { trigger, action, required: false, origin: Origin::Nemesis { index, draw } },
             ));
         }
     }
     // Stable: at the same moment a step of the file comes before a draw, and both in their own order.
     timed.sort_by_key(|(at, _)| *at);
-    Schedule {
-        steps: timed.into_iter().map(|(_, step)| step).chain(waiting).collect(),
-    }
+    Schedule { steps: timed.into_iter().map(|(_, step)| step).chain(waiting).collect() }
 }
 
 /// Uniform from 0 to `bound`, exclusive; 0 when the bound is.
@@ -123,11 +110,9 @@ fn named(node: NodeId) -> Target {
 fn fixed(target: &Target, cluster: &Cluster) -> Option<Vec<NodeId>> {
     Some(match target {
         Target::Broker(number) => vec![broker_id(*number)],
-        Target::Controller(number) => cluster
-            .controller_ids()
-            .nth(usize::try_from(*number).ok()?.saturating_sub(1))
-            .into_iter()
-            .collect(),
+        Target::Controller(number) => {
+            cluster.controller_ids().nth(usize::try_from(*number).ok()?.saturating_sub(1)).into_iter().collect()
+        }
         Target::Rack(rack) => cluster.nodes_in_rack(rack),
         Target::AnyBroker => cluster.broker_ids().collect(),
         Target::AnyController => cluster.controller_ids().collect(),
@@ -208,10 +193,7 @@ fn hold_of_step(action: &Action, at: u64, end: u64, cluster: &Cluster) -> Option
         Action::RollingRestart(restart) => {
             let each = RESTART_NANOS.saturating_add(restart.pause.nanos());
             let count = u64::try_from(restart.nodes.0.len()).unwrap_or(u64::MAX);
-            (
-                restart.nodes.0.iter().take(1).collect(),
-                at.saturating_add(each.saturating_mul(count)),
-            )
+            (restart.nodes.0.iter().take(1).collect(), at.saturating_add(each.saturating_mul(count)))
         }
         Action::Partition(Partition::Groups(partition)) => {
             // The group that stays is the one with `rest`, or else the last.
@@ -224,12 +206,7 @@ fn hold_of_step(action: &Action, at: u64, end: u64, cluster: &Cluster) -> Option
         _ => return None,
     };
     let loses_pages = matches!(action, Action::PowerLoss(_) | Action::Wipe(_) | Action::SyncError(_));
-    Some(Hold {
-        from: at,
-        to,
-        away: away(targets, cluster),
-        loses_pages,
-    })
+    Some(Hold { from: at, to, away: away(targets, cluster), loses_pages })
 }
 
 /// One moment of one rule.
@@ -248,11 +225,7 @@ impl Fault<'_> {
             let node = draw_one(rng, pool)?;
             return Some(self.action(node, rng));
         }
-        let allowed: Vec<Target> = pool
-            .iter()
-            .filter(|target| self.may_hit(target, budget))
-            .cloned()
-            .collect();
+        let allowed: Vec<Target> = pool.iter().filter(|target| self.may_hit(target, budget)).cloned().collect();
         let node = draw_one(rng, &allowed)?;
         if let NemesisRule::Partition(_) = self.rule {
             let smaller = self.smaller_side(node, rng, budget);
@@ -282,12 +255,8 @@ impl Fault<'_> {
     /// The node and some others, fewer than half of all.
     fn smaller_side(&self, node: Target, rng: &mut ChaCha8Rng, budget: &FaultBudget) -> Vec<Target> {
         let mut side = vec![node];
-        let mut others: Vec<Target> = self
-            .cluster
-            .node_ids()
-            .map(named)
-            .filter(|other| !side.contains(other))
-            .collect();
+        let mut others: Vec<Target> =
+            self.cluster.node_ids().map(named).filter(|other| !side.contains(other)).collect();
         let most = (others.len() / 2).max(1);
         let size = 1 + usize::try_from(draw_below(rng, u64::try_from(most).unwrap_or(1))).unwrap_or(0);
         while side.len() < size && !others.is_empty() {
@@ -307,16 +276,9 @@ impl Fault<'_> {
             (_, Some(lasts)) => self.at.saturating_add(lasts),
             (_, None) => self.end,
         };
-        let loses_pages = matches!(
-            self.rule,
-            NemesisRule::PowerLoss(_) | NemesisRule::Wipe(_) | NemesisRule::SyncError(_)
-        );
-        Hold {
-            from: self.at,
-            to,
-            away: away(targets, self.cluster),
-            loses_pages,
-        }
+        let loses_pages =
+            matches!(self.rule, NemesisRule::PowerLoss(_) | NemesisRule::Wipe(_) | NemesisRule::SyncError(_));
+        Hold { from: self.at, to, away: away(targets, self.cluster), loses_pages }
     }
 
     /// Whether the cluster has to do without the node while it lasts; the other faults only make it slow or wrong.
@@ -341,23 +303,13 @@ impl Fault<'_> {
 
     fn action(&self, node: Target, rng: &mut ChaCha8Rng) -> Action {
         let lasts = self.lasts();
-        let down = NodeDown {
-            node: node.clone(),
-            down: lasts,
-        };
-        let fault = NodeFault {
-            node: node.clone(),
-            lasts,
-        };
+        let down = NodeDown { node: node.clone(), down: lasts };
+        let fault = NodeFault { node: node.clone(), lasts };
         let between = [node.clone(), Target::All];
         let mut shift = |by: SignedRange| {
             let span = by.max.nanos.abs_diff(by.min.nanos).saturating_add(1);
             let nanos = by.min.nanos.saturating_add_unsigned(draw_below(rng, span));
-            ClockShift {
-                node: node.clone(),
-                by: SignedDuration { nanos },
-                lasts,
-            }
+            ClockShift { node: node.clone(), by: SignedDuration { nanos }, lasts }
         };
         match self.rule {
             NemesisRule::Crash(_) => Action::Crash(down),
@@ -367,31 +319,11 @@ impl Fault<'_> {
             NemesisRule::Restart(_) => Action::Restart(NodeOnly { node }),
             NemesisRule::Pause(_) => Action::Pause(fault),
             NemesisRule::Partition(_) | NemesisRule::Isolate(_) => Action::Isolate(fault),
-            NemesisRule::SlowLink(rule) => Action::SlowLink(SlowLink {
-                between,
-                latency: rule.latency,
-                lasts,
-            }),
-            NemesisRule::LossyLink(rule) => Action::LossyLink(LossyLink {
-                between,
-                loss: rule.loss,
-                lasts,
-            }),
-            NemesisRule::FlakyLink(rule) => Action::FlakyLink(FlakyLink {
-                between,
-                every: rule.resets,
-                lasts,
-            }),
-            NemesisRule::Throttle(rule) => Action::Throttle(Throttle {
-                between,
-                rate: rule.rate,
-                lasts,
-            }),
-            NemesisRule::SlowDisk(rule) => Action::SlowDisk(SlowDisk {
-                node,
-                latency: rule.latency,
-                lasts,
-            }),
+            NemesisRule::SlowLink(rule) => Action::SlowLink(SlowLink { between, latency: rule.latency, lasts }),
+            NemesisRule::LossyLink(rule) => Action::LossyLink(LossyLink { between, loss: rule.loss, lasts }),
+            NemesisRule::FlakyLink(rule) => Action::FlakyLink(FlakyLink { between, every: rule.resets, lasts }),
+            NemesisRule::Throttle(rule) => Action::Throttle(Throttle { between, rate: rule.rate, lasts }),
+            NemesisRule::SlowDisk(rule) => Action::SlowDisk(SlowDisk { node, latency: rule.latency, lasts }),
             NemesisRule::StallDisk(_) => Action::StallDisk(fault),
             NemesisRule::FullDisk(_) => Action::FullDisk(fault),
             NemesisRule::ReadError(_) => Action::ReadError(fault),
@@ -403,11 +335,7 @@ impl Fault<'_> {
             NemesisRule::ClockDrift(rule) => {
                 let most = u64::from(rule.ppm.unsigned_abs());
                 let drawn = i64::try_from(draw_below(rng, 2 * most + 1)).unwrap_or(0) - i64::from(rule.ppm);
-                Action::ClockDrift(ClockDrift {
-                    node,
-                    ppm: i32::try_from(drawn).unwrap_or(0),
-                    lasts,
-                })
+                Action::ClockDrift(ClockDrift { node, ppm: i32::try_from(drawn).unwrap_or(0), lasts })
             }
             NemesisRule::ClockFreeze(_) => Action::ClockFreeze(fault),
         }

@@ -57,10 +57,6 @@ impl Schedule {
             action: step.action.clone(),
             required: step.required,
         });
-        Scenario {
-            steps: steps.collect(),
-            nemesis: Vec::new(),
-            ..scenario.clone()
-        }
+        Scenario { steps: steps.collect(), nemesis: Vec::new(), ..scenario.clone() }
     }
 }

@@ -9,9 +9,7 @@ use std::collections::BTreeSet;
 /// A stand-in for the world's named streams: the name is mixed into the seed.
 fn streams(seed: u64) -> impl FnMut(&str) -> ChaCha8Rng {
     move |name| {
-        let mixed = name.bytes().fold(seed, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
+        let mixed = name.bytes().fold(seed, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
         ChaCha8Rng::seed_from_u64(mixed)
     }
 }
@@ -121,16 +119,9 @@ fn drawn_targets_of_a_step_become_names_and_two_of_them_differ() {
                 [[step]]\nwhen = \"orders-0.acked >= 1\"\ncrash = { node = \"leader(orders-0)\", down = \"1s\" }\n";
     for seed in 0..50 {
         let schedule = resolve(&scenario(body), streams(seed));
-        let Action::SlowLink(link) = &schedule.steps[0].action else {
-            panic!("{schedule:?}")
-        };
-        assert!(
-            matches!(link.between, [Target::Broker(a), Target::Broker(b)] if a != b),
-            "{link:?}"
-        );
-        let Action::RollingRestart(restart) = &schedule.steps[1].action else {
-            panic!("{schedule:?}")
-        };
+        let Action::SlowLink(link) = &schedule.steps[0].action else { panic!("{schedule:?}") };
+        assert!(matches!(link.between, [Target::Broker(a), Target::Broker(b)] if a != b), "{link:?}");
+        let Action::RollingRestart(restart) = &schedule.steps[1].action else { panic!("{schedule:?}") };
         assert_eq!(restart.nodes.to_string(), "broker-1, broker-2, broker-3");
         assert_eq!(schedule.steps[2].origin, Origin::Step { index: 2 });
         assert!(schedule.steps[2].required);
@@ -143,15 +134,8 @@ fn a_step_of_the_file_uses_up_the_budget_for_as_long_as_it_lasts() {
                 [[nemesis]]\ncrash = { nodes = \"any broker\", every = \"1s..4s\", down = \"1s..10s\" }\n";
     for seed in 0..20 {
         let schedule = resolve(&scenario(body), streams(seed));
-        let late = schedule
-            .steps
-            .iter()
-            .filter(|step| matches!(step.origin, Origin::Nemesis { .. }));
-        assert_eq!(
-            late.count(),
-            0,
-            "broker-1 stays down, and with it the only broker that may be"
-        );
+        let late = schedule.steps.iter().filter(|step| matches!(step.origin, Origin::Nemesis { .. }));
+        assert_eq!(late.count(), 0, "broker-1 stays down, and with it the only broker that may be");
     }
 }
 
@@ -165,11 +149,7 @@ fn a_schedule_written_into_its_scenario_runs_the_same_from_any_seed() {
     assert_eq!(read, written);
     let again = resolve(&read, streams(8));
     let what = |schedule: &Schedule| -> Vec<(Trigger, Action)> {
-        schedule
-            .steps
-            .iter()
-            .map(|step| (step.trigger.clone(), step.action.clone()))
-            .collect()
+        schedule.steps.iter().map(|step| (step.trigger.clone(), step.action.clone())).collect()
     };
     assert_eq!(what(&again), what(&schedule));
 }

@@ -30,7 +30,9 @@ fn config(isolation: Isolation) -> ConsumerConfig {
 /// Partitions whose position was set otherwise than by reading.
 pub(super) fn seeked(events: &[ConsumerEvent]) -> Vec<TopicPartition> {
     let moved = events.iter().filter_map(|event| match event {
-        ConsumerEvent::Positioned { partition, .. } | ConsumerEvent::Truncated { partition, .. } => Some(partition.clone()),
+        ConsumerEvent::Positioned { partition, .. } | ConsumerEvent::Truncated { partition, .. } => {
+            Some(partition.clone())
+        }
         ConsumerEvent::Failed(_) => None,
     });
     moved.collect()

@@ -12,11 +12,11 @@ use crate::cluster::Shared;
 use crate::recorder::Recorder;
 use broker_client::{Client, ClientConfig};
 use broker_env::SharedEnv;
+use broker_env::watch;
 use bytes::{BufMut, Bytes, BytesMut};
 use checker::ValueId;
 use sim::World;
 use std::sync::Arc;
-use broker_env::watch;
 
 /// What every client of a run shares.
 #[derive(Clone)]

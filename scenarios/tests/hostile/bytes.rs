@@ -54,7 +54,7 @@ fn about(topic: TopicId) -> Vec<Vec<u8>> {
             builder = builder.producer(broker_types::ProducerStamp {
                 id: broker_types::ProducerId(0),
                 epoch: broker_types::ProducerEpoch(0),
-                base_sequence: 0,
+                base_sequence: Some(0),
             });
         }
         builder.push(1000, Some(b"key"), Some(&[7; 50]), &[]).unwrap();
@@ -82,9 +82,10 @@ fn about(topic: TopicId) -> Vec<Vec<u8>> {
         let one = list_offsets_request::ListOffsetsTopic::default().with_name(name("victims"));
         Request::ListOffsets(ListOffsetsRequest::default().with_topics(vec![one.with_partitions(vec![partition])]))
     };
-    let epoch = offset_for_leader_epoch_request::OffsetForLeaderTopic::default().with_topic(name("victims")).with_partitions(
-        vec![offset_for_leader_epoch_request::OffsetForLeaderPartition::default().with_leader_epoch(0)],
-    );
+    let epoch =
+        offset_for_leader_epoch_request::OffsetForLeaderTopic::default().with_topic(name("victims")).with_partitions(
+            vec![offset_for_leader_epoch_request::OffsetForLeaderPartition::default().with_leader_epoch(0)],
+        );
     let delete = delete_records_request::DeleteRecordsTopic::default()
         .with_name(name("victims"))
         .with_partitions(vec![delete_records_request::DeleteRecordsPartition::default().with_offset(1)]);
@@ -140,7 +141,8 @@ fn among_controllers() -> Vec<Vec<u8>> {
         .with_last_offset(1000);
     let vote = vote_request::TopicData::default().with_topic_name(metadata()).with_partitions(vec![vote]);
     let begin = begin_quorum_epoch_request::PartitionData::default().with_leader_id(BrokerId(1)).with_leader_epoch(1);
-    let begin = begin_quorum_epoch_request::TopicData::default().with_topic_name(metadata()).with_partitions(vec![begin]);
+    let begin =
+        begin_quorum_epoch_request::TopicData::default().with_topic_name(metadata()).with_partitions(vec![begin]);
     let end = end_quorum_epoch_request::PartitionData::default().with_leader_id(BrokerId(1)).with_leader_epoch(1);
     let end = end_quorum_epoch_request::TopicData::default().with_topic_name(metadata()).with_partitions(vec![end]);
     let fetch = fetch_request::FetchPartition::default()
@@ -149,18 +151,26 @@ fn among_controllers() -> Vec<Vec<u8>> {
         .with_current_leader_epoch(1)
         .with_partition_max_bytes(1 << 20);
     // The metadata topic's id is 1, as Kafka has it.
-    let fetch = fetch_request::FetchTopic::default()
-        .with_topic_id(to_uuid(broker_types::Uuid(1)))
-        .with_partitions(vec![fetch]);
+    let fetch =
+        fetch_request::FetchTopic::default().with_topic_id(to_uuid(broker_types::Uuid(1))).with_partitions(vec![fetch]);
     let requests = [
         Request::Vote(VoteRequest::default().with_cluster_id(cluster()).with_topics(vec![vote])),
-        Request::BeginQuorumEpoch(BeginQuorumEpochRequest::default().with_cluster_id(cluster()).with_topics(vec![begin])),
+        Request::BeginQuorumEpoch(
+            BeginQuorumEpochRequest::default().with_cluster_id(cluster()).with_topics(vec![begin]),
+        ),
         Request::EndQuorumEpoch(EndQuorumEpochRequest::default().with_cluster_id(cluster()).with_topics(vec![end])),
         Request::Fetch(
-            FetchRequest::default().with_cluster_id(cluster()).with_max_wait_ms(20).with_max_bytes(1 << 20).with_topics(vec![fetch]),
+            FetchRequest::default()
+                .with_cluster_id(cluster())
+                .with_max_wait_ms(20)
+                .with_max_bytes(1 << 20)
+                .with_topics(vec![fetch]),
         ),
         Request::BrokerHeartbeat(
-            BrokerHeartbeatRequest::default().with_broker_id(BrokerId(2)).with_broker_epoch(5).with_current_metadata_offset(3),
+            BrokerHeartbeatRequest::default()
+                .with_broker_id(BrokerId(2))
+                .with_broker_epoch(5)
+                .with_current_metadata_offset(3),
         ),
         Request::BrokerRegistration(
             BrokerRegistrationRequest::default()
@@ -168,7 +178,9 @@ fn among_controllers() -> Vec<Vec<u8>> {
                 .with_cluster_id(text(CLUSTER))
                 .with_incarnation_id(to_uuid(broker_types::Uuid(77))),
         ),
-        Request::AllocateProducerIds(AllocateProducerIdsRequest::default().with_broker_id(BrokerId(1)).with_broker_epoch(1)),
+        Request::AllocateProducerIds(
+            AllocateProducerIdsRequest::default().with_broker_id(BrokerId(1)).with_broker_epoch(1),
+        ),
     ];
     requests.iter().map(|request| wire(newest(request.api_key()), request)[4..].to_vec()).collect()
 }
@@ -233,7 +245,13 @@ struct Deeds {
     unanswered: u64,
 }
 
-async fn attack(env: broker_env::SharedEnv, to: (&'static str, u16), seeds: Vec<Vec<u8>>, seed: u64, frames: u64) -> Deeds {
+async fn attack(
+    env: broker_env::SharedEnv,
+    to: (&'static str, u16),
+    seeds: Vec<Vec<u8>>,
+    seed: u64,
+    frames: u64,
+) -> Deeds {
     let mut below = chance(seed);
     let mut deeds = Deeds::default();
     while deeds.frames < frames {
@@ -307,7 +325,9 @@ fn hostile_frames_of_clients_cost_their_connection_for_a_counted_reason() {
     // Whoever was closed on, was closed on for a reason.
     let counted: u64 = closed.values().sum();
     assert!(counted > 0 && counted <= deeds.closed + deeds.unanswered, "{deeds:?} {closed:?}");
-    for reason in ["malformed-message", "unsupported-version", "unknown-api-key", "frame-too-large", "negative-frame-length"] {
+    for reason in
+        ["malformed-message", "unsupported-version", "unknown-api-key", "frame-too-large", "negative-frame-length"]
+    {
         assert!(closed.contains_key(reason), "{reason} was never met: {closed:?}");
     }
 }
@@ -330,4 +350,3 @@ fn the_same_attack_goes_the_same_way_twice() {
     };
     assert_eq!(attack(), attack());
 }
-

@@ -1,6 +1,8 @@
 //! A simulated world with one real node in it, one honest client, and room for others.
 
-use broker_client::{AutoOffsetReset, Client, ClientConfig, Consumer, ConsumerConfig, NewTopic, Producer, ProducerConfig, Record};
+use broker_client::{
+    AutoOffsetReset, Client, ClientConfig, Consumer, ConsumerConfig, NewTopic, Producer, ProducerConfig, Record,
+};
 use broker_env::{Connection, SharedEnv};
 use broker_server::{Broker, Config, parse_properties};
 use broker_types::{Silent, TopicId, TopicName, TopicPartition};
@@ -126,9 +128,13 @@ impl Town {
     {
         let (done, value) = oneshot::channel();
         let task = task(self.world.env(host).expect("it runs"));
-        let begun = self.world.spawn_on(host, "client", Box::pin(async move {
-            let _ = done.send(task.await);
-        }));
+        let begun = self.world.spawn_on(
+            host,
+            "client",
+            Box::pin(async move {
+                let _ = done.send(task.await);
+            }),
+        );
         assert!(begun);
         value
     }

@@ -6,7 +6,8 @@ use crate::node::Node;
 use broker_core::partition::{FetchPosition, FetchResponse, FetchResult};
 use broker_types::{ErrorCode, NodeId, Offset, TopicIdPartition, TopicName};
 use broker_wire::messages::convert::{
-    from_error_code, from_leader_epoch, from_offset, from_uuid, to_broker_epoch, to_leader_epoch, to_topic_name, to_uuid,
+    from_error_code, from_leader_epoch, from_offset, from_uuid, to_broker_epoch, to_leader_epoch, to_topic_name,
+    to_uuid,
 };
 use broker_wire::messages::{
     BrokerId as WireBrokerId, FetchRequest, ListOffsetsRequest, fetch_request, fetch_response, list_offsets_request,
@@ -197,14 +198,17 @@ async fn leader_offsets(
     let channel = channel.ok_or(ErrorCode::NetworkException)?;
     let mut found = [Offset::ZERO; 2];
     for (timestamp, found) in [-2, -1].into_iter().zip(&mut found) {
-        let body = ListOffsetsRequest::default().with_replica_id(WireBrokerId(node.config.node_id.0)).with_topics(vec![
-            list_offsets_request::ListOffsetsTopic::default().with_name(to_topic_name(topic)).with_partitions(vec![
-                list_offsets_request::ListOffsetsPartition::default()
-                    .with_partition_index(partition.partition)
-                    .with_current_leader_epoch(position.leader_epoch.0)
-                    .with_timestamp(timestamp),
-            ]),
-        ]);
+        let body =
+            ListOffsetsRequest::default().with_replica_id(WireBrokerId(node.config.node_id.0)).with_topics(vec![
+                list_offsets_request::ListOffsetsTopic::default().with_name(to_topic_name(topic)).with_partitions(
+                    vec![
+                        list_offsets_request::ListOffsetsPartition::default()
+                            .with_partition_index(partition.partition)
+                            .with_current_leader_epoch(position.leader_epoch.0)
+                            .with_timestamp(timestamp),
+                    ],
+                ),
+            ]);
         let timeout = node.config.settings.request_timeout;
         let reply = channel.ask(LIST_OFFSETS_VERSION, &Request::ListOffsets(body), timeout).await;
         let Ok(Response::ListOffsets(body)) = reply else { return Err(ErrorCode::NetworkException) };

@@ -187,7 +187,8 @@ impl Hosted {
     pub(super) async fn snapshot_producers(&self, env: &SharedEnv) -> Result<(), StorageError> {
         let disk = env.disk();
         let dir: PathBuf = self.log.dir().to_owned();
-        let entries: Vec<ProducerSnapshotEntry> = self.replica.log().producers().rows().map(|row| entry(&row)).collect();
+        let entries: Vec<ProducerSnapshotEntry> =
+            self.replica.log().producers().rows().map(|row| entry(&row)).collect();
         let end = self.log.log_end();
         write_producer_snapshot(disk, &dir, end, &entries).await?;
         let mut ends = list_producer_snapshots(disk, &dir).await?;

@@ -8,15 +8,13 @@ use crate::net::channel::Backoff;
 use crate::net::race::{First, race};
 use crate::node::Node;
 use crate::requests::controller_api;
+use broker_env::watch;
 use broker_types::{BrokerEpoch, DirectoryId, ErrorCode};
 use broker_wire::messages::convert::{text, to_broker_epoch, to_uuid};
-use broker_wire::messages::{
-    BrokerHeartbeatRequest, BrokerId, BrokerRegistrationRequest, broker_registration_request,
-};
+use broker_wire::messages::{BrokerHeartbeatRequest, BrokerId, BrokerRegistrationRequest, broker_registration_request};
 use broker_wire::{Request, Response};
 use std::sync::Arc;
 use std::time::Duration;
-use broker_env::watch;
 use tokio::sync::oneshot;
 
 /// How long a controlled shutdown waits for its leaderships to move.

@@ -12,8 +12,9 @@ use broker_core::metadata::MetadataImage;
 use broker_core::raft::{
     self, BatchId, FetchOutcome, FetchedRecords, LogRange, ProposedBatch, QuorumDescription, Raft, Reply, SendId,
 };
-use broker_types::{ErrorCode, LeaderEpoch, MonoTime, NodeId, Observation, Offset, OffsetAndEpoch, ReplicaRole};
+use broker_env::watch;
 use broker_types::TopicIdPartition;
+use broker_types::{ErrorCode, LeaderEpoch, MonoTime, NodeId, Observation, Offset, OffsetAndEpoch, ReplicaRole};
 use broker_wire::record_batch::{Compression, RecordBatch, RecordBatchBuilder, split_fetched_batches};
 use broker_wire::records::control::{ControlRecord, LeaderChange, Voter};
 use broker_wire::records::metadata::MetadataRecord;
@@ -21,7 +22,6 @@ use bytes::{Bytes, BytesMut};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
-use broker_env::watch;
 use tokio::sync::{mpsc, oneshot};
 
 /// Messages that wait for the driver, at most; senders wait beyond.
@@ -405,7 +405,8 @@ impl Quorum {
 
     async fn append(&mut self, batches: Vec<RecordBatch>, role: ReplicaRole) -> Result<(), StorageError> {
         let summaries: Vec<_> = batches.iter().map(RecordBatch::summary).collect();
-        let place = |batch: RecordBatch| LogBatch { summary: batch.summary(), parts: [batch.into_bytes(), Bytes::new()] };
+        let place =
+            |batch: RecordBatch| LogBatch { summary: batch.summary(), parts: [batch.into_bytes(), Bytes::new()] };
         self.log.append(batches.into_iter().map(place).collect()).await?;
         for summary in summaries {
             self.observe(Observation::Appended {
@@ -474,13 +475,12 @@ impl Quorum {
     }
 
     fn replay(&mut self, batch: &CommittedBatch) {
-        let mut at = batch.base;
-        for record in &batch.records {
+        for (index, record) in (0..).zip(&batch.records) {
+            let at = batch.base + index;
             // A committed record that does not fit means that nodes disagree on what is committed (KAFKA-14275).
             if let Err(error) = self.image.replay(record, at, batch.epoch) {
                 panic!("metadata record at {at}: {error}");
             }
-            at += 1;
         }
         let end = OffsetAndEpoch { offset: batch.last + 1, epoch: batch.epoch };
         self.image.advance(end).expect("the log is replayed in order");
@@ -507,7 +507,12 @@ fn decode(batch: &RecordBatch) -> Result<CommittedBatch, String> {
 }
 
 /// Carries questions to one voter and its answers back, one at a time.
-async fn ask_peer(node: Arc<Node>, peer: NodeId, mut channel: Channel, mut questions: mpsc::Receiver<(SendId, raft::Request)>) {
+async fn ask_peer(
+    node: Arc<Node>,
+    peer: NodeId,
+    mut channel: Channel,
+    mut questions: mpsc::Receiver<(SendId, raft::Request)>,
+) {
     let settings = &node.config.settings;
     let max_bytes = i32::try_from(settings.quorum_fetch_max_bytes).unwrap_or(i32::MAX);
     while let Some((id, question)) = questions.recv().await {

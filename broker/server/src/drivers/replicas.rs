@@ -3,29 +3,30 @@
 //! A produce or fetch reaches this task once and is answered from here; nothing on its way is locked. Bytes are
 //! checked by the connection before and read by the connection after, so that this task only decides and writes.
 
-use super::fetcher::{self, Fetched, FetchedAnswer, Plan};
+mod disk;
+mod following;
+
+use super::fetcher::{Fetched, Plan};
 use super::hosted::{self, Hosted};
 use super::isr::Proposal;
 use crate::net::admission::Hold;
 use crate::node::Node;
 use crate::requests::timestamp;
-use crate::storage::{self, CleanShutdown, Flushed, LogConfig, LogDir, LogDirContents, OpenLog, StorageError};
+use crate::storage::{self, Flushed, LogConfig, LogDir, LogDirContents, OpenLog, StorageError};
 use broker_core::metadata::{MetadataDelta, MetadataImage, PartitionRegistration};
 use broker_core::partition::{
-    Acks, AlterPartitionResponse, AppendOrigin, BatchId, ConsumerFetch, FetchPosition, FetchResult, FollowerFetch,
-    Input, ListedBy, Output, PartitionMetadata, Produce, ProduceResult, Read, ReadLimit, ReplicaConfig, RequestId,
-    TopicConfig,
+    Acks, AlterPartitionResponse, AppendOrigin, BatchId, ConsumerFetch, FetchPosition, FollowerFetch, Input, ListedBy,
+    Output, PartitionMetadata, Produce, ProduceResult, Read, ReadLimit, ReplicaConfig, RequestId, TopicConfig,
 };
 use broker_core::purgatory::{Purgatory, Watch};
+use broker_env::watch;
 use broker_types::{
-    BrokerEpoch, BrokerId, ErrorCode, LeaderEpoch, MonoTime, NodeId, Observation, Offset, OffsetAndEpoch,
-    TopicIdPartition, TopicPartition,
+    BrokerEpoch, BrokerId, ErrorCode, LeaderEpoch, MonoTime, NodeId, Offset, OffsetAndEpoch, TopicIdPartition,
+    TopicPartition,
 };
 use broker_wire::record_batch::RecordBatch;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
-use broker_env::watch;
 use tokio::sync::{mpsc, oneshot};
 
 /// Messages that wait for the driver, at most; connections wait beyond.
@@ -112,10 +113,7 @@ pub(crate) enum ReplicaMessage {
         reply: oneshot::Sender<Result<Offset, ErrorCode>>,
     },
     /// A leader answered a fetch.
-    Fetched {
-        leader: NodeId,
-        answers: Vec<Fetched>,
-    },
+    Fetched { leader: NodeId, answers: Vec<Fetched> },
     /// A leader said where its log begins and ends.
     LeaderOffsets {
         leader: NodeId,
@@ -126,14 +124,9 @@ pub(crate) enum ReplicaMessage {
     /// The controller answered proposals.
     Altered(Vec<(TopicIdPartition, AlterPartitionResponse)>),
     /// A flush ended.
-    Flushed {
-        partition: TopicIdPartition,
-        result: Result<Flushed, StorageError>,
-    },
+    Flushed { partition: TopicIdPartition, result: Result<Flushed, StorageError> },
     /// Close every log; answered when the disk has everything.
-    Shutdown {
-        done: oneshot::Sender<()>,
-    },
+    Shutdown { done: oneshot::Sender<()> },
 }
 
 struct PendingProduce {
@@ -491,7 +484,8 @@ impl Replicas {
             Output::Reply { request, result } => self.produced(request, result),
             Output::Moved { ends, all } => self.purgatory.moved(partition, &ends, all, &mut self.ready),
             Output::ProposeIsr { proposal, isr, leader_epoch, partition_epoch } => {
-                let sent = self.proposals.try_send(Proposal { partition, proposal, isr, leader_epoch, partition_epoch });
+                let sent =
+                    self.proposals.try_send(Proposal { partition, proposal, isr, leader_epoch, partition_epoch });
                 if sent.is_err() {
                     let result = Err(ErrorCode::NetworkException);
                     inputs.push_back(Input::AlterPartition(AlterPartitionResponse { proposal, result }));
@@ -518,9 +512,12 @@ impl Replicas {
     ) {
         let id = self.draw_id();
         let count = items.len();
-        if count as u64 >= MAX_PARTITIONS || self.produces.len() as i64 >= self.node.config.settings.queued_max_requests * 64 {
+        if count as u64 >= MAX_PARTITIONS
+            || self.produces.len() as i64 >= self.node.config.settings.queued_max_requests * 64
+        {
             // Nothing was written; a producer tries again.
-            let error = if count as u64 >= MAX_PARTITIONS { ErrorCode::InvalidRequest } else { ErrorCode::RequestTimedOut };
+            let error =
+                if count as u64 >= MAX_PARTITIONS { ErrorCode::InvalidRequest } else { ErrorCode::RequestTimedOut };
             let refused = ProduceResult { error, base_offset: None, log_start: None };
             let _ = reply.send(vec![refused; count]);
             return;
@@ -726,7 +723,11 @@ impl Replicas {
         });
     }
 
-    async fn delete_records(&mut self, partition: TopicIdPartition, before: Option<Offset>) -> Result<Offset, ErrorCode> {
+    async fn delete_records(
+        &mut self,
+        partition: TopicIdPartition,
+        before: Option<Offset>,
+    ) -> Result<Offset, ErrorCode> {
         let Some(hosted) = self.hosted.get(&partition) else { return Err(self.absent(partition)) };
         if hosted.replica.isr().is_none() {
             return Err(ErrorCode::NotLeaderOrFollower);
@@ -741,79 +742,6 @@ impl Replicas {
         }
         let hosted = self.hosted.get(&partition).ok_or(ErrorCode::NotLeaderOrFollower)?;
         Ok(hosted.replica.log().offsets().log_start)
-    }
-
-    // ---- following
-
-    fn lane(&mut self, leader: NodeId) -> &mut Lane {
-        let (node, own) = (&self.node, &self.own);
-        self.lanes.entry(leader).or_insert_with(|| {
-            let (plans, orders) = mpsc::channel(1);
-            node.env.go("replica-fetcher", fetcher::run(node.clone(), leader, orders, own.clone()));
-            Lane { plans, busy: false, positions: BTreeMap::new(), questions: VecDeque::new() }
-        })
-    }
-
-    fn plan(&mut self, partition: TopicIdPartition, position: FetchPosition, delay: Duration) {
-        self.stop_fetching(partition);
-        let due = if delay.is_zero() { MonoTime(0) } else { self.node.env.mono() + delay };
-        self.lane(position.leader).positions.insert(partition, (due, position));
-    }
-
-    fn stop_fetching(&mut self, partition: TopicIdPartition) {
-        for lane in self.lanes.values_mut() {
-            lane.positions.remove(&partition);
-            lane.questions.retain(|(other, _)| *other != partition);
-        }
-    }
-
-    /// Sends each idle lane what is due.
-    fn send_plans(&mut self) {
-        let mut now = None;
-        for lane in self.lanes.values_mut() {
-            if lane.busy || (lane.positions.is_empty() && lane.questions.is_empty()) {
-                continue;
-            }
-            let plan = if let Some((partition, position)) = lane.questions.pop_front() {
-                let Some(hosted) = self.hosted.get(&partition) else { continue };
-                Plan::Offsets { partition, topic: hosted.name.topic.clone(), position }
-            } else {
-                let now = *now.get_or_insert_with(|| self.node.env.mono());
-                let due: Vec<_> = lane
-                    .positions
-                    .iter()
-                    .filter(|(_, (due, _))| *due <= now)
-                    .map(|(partition, (_, position))| (*partition, *position))
-                    .collect();
-                if due.is_empty() {
-                    continue;
-                }
-                for (partition, _) in &due {
-                    lane.positions.remove(partition);
-                }
-                Plan::Fetch(due)
-            };
-            lane.busy = lane.plans.try_send(plan).is_ok();
-        }
-    }
-
-    async fn fetched(&mut self, fetched: Fetched) {
-        let Fetched { partition, asked, answer } = fetched;
-        let result = match answer {
-            FetchedAnswer::Other(result) => result,
-            FetchedAnswer::Records { batches, high_watermark, log_start } => {
-                let first = self.next_id + 1;
-                self.next_id += batches.len() as u64;
-                let Some(hosted) = self.hosted.get_mut(&partition) else { return };
-                let named = batches.into_iter().zip(first..).map(|(batch, id)| {
-                    let summary = batch.summary();
-                    hosted.batches.insert(id, batch);
-                    (BatchId(id), summary)
-                });
-                FetchResult::Records { batches: named.collect(), high_watermark, log_start }
-            }
-        };
-        self.drive(partition, Input::FetchResponse(fetcher::respond(asked, result))).await;
     }
 
     // ---- metadata
@@ -976,9 +904,8 @@ impl Replicas {
     /// Directories of partitions that the cluster no longer has here (KAFKA-14616: before anything else is opened).
     async fn set_strays_aside(&mut self, here: &BTreeMap<TopicIdPartition, Arc<PartitionRegistration>>) {
         let is_here = |dir: &storage::PartitionDir| {
-            dir.topic_id.is_some_and(|topic| {
-                here.contains_key(&TopicIdPartition { topic, partition: dir.partition.partition })
-            })
+            dir.topic_id
+                .is_some_and(|topic| here.contains_key(&TopicIdPartition { topic, partition: dir.partition.partition }))
         };
         let strays: Vec<_> = self.found.partitions.iter().filter(|dir| !is_here(dir)).cloned().collect();
         for stray in strays {
@@ -988,140 +915,6 @@ impl Replicas {
             self.check(outcome).await;
             self.found.partitions.retain(|dir| dir.partition != stray.partition);
         }
-    }
-
-    // ---- the disk
-
-    fn start_flush(&mut self, partition: TopicIdPartition) {
-        let Some(hosted) = self.hosted.get_mut(&partition) else { return };
-        if hosted.flushing {
-            return;
-        }
-        hosted.flushing = true;
-        hosted.unflushed = 0;
-        let flush = hosted.log.flush();
-        let own = self.own.clone();
-        self.node.env.go("flush", async move {
-            let result = flush.run().await;
-            let _ = own.send(ReplicaMessage::Flushed { partition, result }).await;
-        });
-    }
-
-    async fn flushed(&mut self, partition: TopicIdPartition, result: Result<Flushed, StorageError>) {
-        let Some(hosted) = self.hosted.get_mut(&partition) else { return };
-        hosted.flushing = false;
-        match result {
-            Ok(flushed) => {
-                hosted.log.flushed(flushed);
-                let to = hosted.log.recovery_point();
-                let again = hosted.flush_again.take().is_some_and(|wanted| wanted > to);
-                self.drive(partition, Input::Flushed { to }).await;
-                if again {
-                    self.start_flush(partition);
-                }
-            }
-            Err(error) => self.fail(&error).await,
-        }
-    }
-
-    async fn truncate(&mut self, partition: TopicIdPartition, to: Offset) -> Result<(), StorageError> {
-        let Some(hosted) = self.hosted.get_mut(&partition) else { return Ok(()) };
-        let before = hosted.log.recovery_point();
-        if let Some(cut) = hosted.log.truncate_to(to).await? {
-            hosted.drop_snapshots_beyond(&self.node.env, cut.to).await?;
-            if hosted.log.recovery_point() < before {
-                self.checkpoint_recovery_points().await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn truncate_fully(&mut self, partition: TopicIdPartition, offset: Offset) -> Result<(), StorageError> {
-        let Some(hosted) = self.hosted.get_mut(&partition) else { return Ok(()) };
-        hosted.log.truncate_fully_and_start_at(offset).await?;
-        hosted.drop_snapshots_beyond(&self.node.env, Offset::ZERO).await?;
-        self.checkpoint_log_starts().await?;
-        self.checkpoint_recovery_points().await
-    }
-
-    async fn move_log_start(&mut self, partition: TopicIdPartition, to: Offset) -> Result<(), StorageError> {
-        let Some(hosted) = self.hosted.get_mut(&partition) else { return Ok(()) };
-        if hosted.log.advance_log_start(to) {
-            self.node.observer.observe(Observation::LogStart { partition, log_start: to });
-            self.checkpoint_log_starts().await?;
-            let Some(hosted) = self.hosted.get_mut(&partition) else { return Ok(()) };
-            hosted.log.delete_segments_below_start().await?;
-        }
-        Ok(())
-    }
-
-    /// One number of every hosted log, and of those found on disk that were not opened yet (KAFKA-1647).
-    fn gather(
-        &self,
-        not_open: &BTreeMap<TopicPartition, Offset>,
-        of: impl Fn(&Hosted) -> Offset,
-    ) -> BTreeMap<TopicPartition, Offset> {
-        let known = self.found.partitions.iter();
-        let kept = known.filter_map(|dir| Some((dir.partition.clone(), *not_open.get(&dir.partition)?)));
-        kept.chain(self.hosted.values().map(|hosted| (hosted.name.clone(), of(hosted)))).collect()
-    }
-
-    async fn checkpoint_high_watermarks(&self) -> Result<(), StorageError> {
-        let of = |hosted: &Hosted| hosted.replica.log().offsets().high_watermark;
-        self.dir.write_high_watermarks(&self.gather(&self.found.high_watermarks, of)).await
-    }
-
-    async fn checkpoint_recovery_points(&self) -> Result<(), StorageError> {
-        let of = |hosted: &Hosted| hosted.log.recovery_point();
-        self.dir.write_recovery_points(&self.gather(&self.found.recovery_points, of)).await
-    }
-
-    async fn checkpoint_log_starts(&self) -> Result<(), StorageError> {
-        let of = |hosted: &Hosted| hosted.log.log_start();
-        self.dir.write_log_starts(&self.gather(&self.found.log_starts, of)).await
-    }
-
-    async fn check(&mut self, outcome: Result<(), StorageError>) {
-        if let Err(error) = outcome {
-            self.fail(&error).await;
-        }
-    }
-
-    /// The directory failed: its replicas go offline. It is this broker's only one, so the process ends, as Kafka's.
-    async fn fail(&mut self, error: &StorageError) {
-        if std::mem::replace(&mut self.failed, true) {
-            return;
-        }
-        tracing::error!(%error, dir = %self.dir.root().display(), "log directory failed; the broker stops");
-        self.node.observer.observe(Observation::LogDirFailed);
-        self.node.fail();
-    }
-
-    /// A clean end: everything synced, then the mark that says so.
-    async fn close(&mut self) {
-        if self.failed {
-            return;
-        }
-        let outcome = self.close_all().await;
-        if let Err(error) = outcome {
-            tracing::error!(%error, "the shutdown is not clean");
-        }
-    }
-
-    async fn close_all(&mut self) -> Result<(), StorageError> {
-        for hosted in self.hosted.values_mut() {
-            hosted.log.flush_now().await?;
-            hosted.snapshot_producers(&self.node.env).await?;
-            hosted.checkpoint_epochs(&self.node.env).await?;
-        }
-        self.checkpoint_recovery_points().await?;
-        self.checkpoint_high_watermarks().await?;
-        self.checkpoint_log_starts().await?;
-        for (_, hosted) in std::mem::take(&mut self.hosted) {
-            hosted.log.close().await?;
-        }
-        let epoch = *self.node.broker_epoch.borrow();
-        self.dir.write_clean_shutdown(CleanShutdown::new(epoch)).await
     }
 }
 
@@ -1137,6 +930,6 @@ async fn wait_news(
 /// Waits for a new value; for ever when nobody can send one any more.
 async fn next_change<T>(of: &mut watch::Receiver<T>) {
     if of.changed().await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }

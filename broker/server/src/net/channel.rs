@@ -26,7 +26,15 @@ pub(crate) struct Channel {
 
 impl Channel {
     pub(crate) fn new(env: SharedEnv, client_id: String, host: String, port: u16) -> Self {
-        Channel { env, client_id: text(&client_id), host, port, connection: None, inbound: BytesMut::new(), correlation_id: 0 }
+        Channel {
+            env,
+            client_id: text(&client_id),
+            host,
+            port,
+            connection: None,
+            inbound: BytesMut::new(),
+            correlation_id: 0,
+        }
     }
 
     /// Whether this channel leads to that address.

@@ -31,12 +31,7 @@ use std::time::Duration;
 const AHEAD: usize = 4 << 10;
 
 /// Serves until the peer or the node is done, or the peer sends what no Kafka client would.
-pub(crate) async fn serve(
-    node: Arc<Node>,
-    kind: ListenerKind,
-    admission: &Arc<Admission>,
-    mut connection: Connection,
-) {
+pub(crate) async fn serve(node: Arc<Node>, kind: ListenerKind, admission: &Arc<Admission>, mut connection: Connection) {
     let _open = Open::new(&node);
     match converse(&node, kind, admission, &mut connection).await {
         Ok(()) => {}

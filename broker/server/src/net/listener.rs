@@ -5,10 +5,10 @@ use super::connection;
 use super::race::{First, race};
 use crate::node::{ListenerKind, Node};
 use broker_env::Listener;
+use broker_env::watch;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use broker_env::watch;
 
 /// Accepts until the node stops, from when `open` becomes true. Who connects before that waits, as with Kafka.
 /// `exempt`: however many connections there are.

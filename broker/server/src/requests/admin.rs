@@ -86,7 +86,8 @@ pub(super) async fn init_producer_id(node: &Arc<Node>, body: &InitProducerIdRequ
                 .with_broker_epoch(to_broker_epoch(*node.broker_epoch.borrow())),
         );
         let version = controller_api::version(&request);
-        let failed = |error| controller_api::refused(&Request::AllocateProducerIds(Default::default()), &Refusal::from(error));
+        let failed =
+            |error| controller_api::refused(&Request::AllocateProducerIds(Default::default()), &Refusal::from(error));
         match forward(node, version, request, failed).await {
             Response::AllocateProducerIds(body) if body.error_code == 0 => {
                 let first = body.producer_id_start.0;
@@ -151,12 +152,13 @@ pub(super) fn describe_configs(node: &Node, body: &DescribeConfigsRequest) -> Re
             }
             BROKER => {
                 if resource.resource_name.as_str() != node.config.node_id.to_string() {
-                    return wire.with_error_code(ErrorCode::InvalidRequest.code()).with_error_message(Some(text(
-                        "a broker describes only its own configuration",
-                    )));
+                    return wire
+                        .with_error_code(ErrorCode::InvalidRequest.code())
+                        .with_error_message(Some(text("a broker describes only its own configuration")));
                 }
                 let given = node.config.given.iter().map(|(key, value)| (key.as_str(), Some(value.clone()), 4));
-                let rest = Settings::default_values().into_iter().filter(|(key, _)| !node.config.given.contains_key(*key));
+                let rest =
+                    Settings::default_values().into_iter().filter(|(key, _)| !node.config.given.contains_key(*key));
                 let rest = rest.map(|(key, value)| (key, Some(value), 5));
                 let configs = given
                     .chain(rest)

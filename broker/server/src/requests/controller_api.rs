@@ -12,9 +12,9 @@ use broker_wire::messages::convert::{
 use broker_wire::messages::{
     AllocateProducerIdsResponse, AlterPartitionResponse, BrokerHeartbeatResponse, BrokerRegistrationResponse,
     ControllerRegistrationResponse, CreatePartitionsResponse, CreateTopicsResponse, DeleteTopicsResponse,
-    ElectLeadersResponse, IncrementalAlterConfigsResponse, StrBytes, UnregisterBrokerResponse, alter_partition_response,
-    broker_registration_request, create_partitions_response, create_topics_response, delete_topics_response,
-    elect_leaders_response, incremental_alter_configs_response,
+    ElectLeadersResponse, IncrementalAlterConfigsResponse, StrBytes, UnregisterBrokerResponse,
+    alter_partition_response, broker_registration_request, create_partitions_response, create_topics_response,
+    delete_topics_response, elect_leaders_response, incremental_alter_configs_response,
 };
 use broker_wire::records::metadata::{
     ConfigResource, ConfigResourceType, Endpoint, LeaderRecoveryState, SupportedFeature,
@@ -135,17 +135,17 @@ pub(crate) fn to_controller(request: &Request) -> Option<Result<ControllerReques
                 .collect(),
             validate_only: body.validate_only,
         }),
-        Request::AlterPartition(body) => {
-            match (from_broker_id(body.broker_id), from_broker_epoch(body.broker_epoch)) {
-                (Some(broker), Some(broker_epoch)) => {
-                    Ok(ControllerRequest::AlterPartition(alter_partition(body, broker, broker_epoch)))
-                }
-                _ => Err(ErrorCode::StaleBrokerEpoch),
+        Request::AlterPartition(body) => match (from_broker_id(body.broker_id), from_broker_epoch(body.broker_epoch)) {
+            (Some(broker), Some(broker_epoch)) => {
+                Ok(ControllerRequest::AlterPartition(alter_partition(body, broker, broker_epoch)))
             }
-        }
+            _ => Err(ErrorCode::StaleBrokerEpoch),
+        },
         Request::AllocateProducerIds(body) => {
             match (from_broker_id(body.broker_id), from_broker_epoch(body.broker_epoch)) {
-                (Some(broker), Some(broker_epoch)) => Ok(ControllerRequest::AllocateProducerIds { broker, broker_epoch }),
+                (Some(broker), Some(broker_epoch)) => {
+                    Ok(ControllerRequest::AllocateProducerIds { broker, broker_epoch })
+                }
                 _ => Err(ErrorCode::StaleBrokerEpoch),
             }
         }
@@ -183,7 +183,9 @@ fn alter_partition(
                 partition
                     .new_isr_with_epochs
                     .iter()
-                    .filter_map(|member| Some((from_broker_id(member.broker_id)?, from_broker_epoch(member.broker_epoch))))
+                    .filter_map(|member| {
+                        Some((from_broker_id(member.broker_id)?, from_broker_epoch(member.broker_epoch)))
+                    })
                     .collect()
             },
             recovery: if partition.leader_recovery_state == 1 {
@@ -196,9 +198,7 @@ fn alter_partition(
     AlterPartition { broker, broker_epoch, partitions: partitions.collect() }
 }
 
-fn alter_configs(
-    body: &broker_wire::messages::IncrementalAlterConfigsRequest,
-) -> Result<ControllerRequest, ErrorCode> {
+fn alter_configs(body: &broker_wire::messages::IncrementalAlterConfigsRequest) -> Result<ControllerRequest, ErrorCode> {
     let mut resources = Vec::new();
     for resource in &body.resources {
         let kind = ConfigResourceType::from_code(resource.resource_type).ok_or(ErrorCode::InvalidRequest)?;
@@ -214,10 +214,8 @@ fn alter_configs(
             };
             changes.push((shared(&config.name), change));
         }
-        resources.push(AlterConfigs {
-            resource: ConfigResource { kind, name: shared(&resource.resource_name) },
-            changes,
-        });
+        resources
+            .push(AlterConfigs { resource: ConfigResource { kind, name: shared(&resource.resource_name) }, changes });
     }
     Ok(ControllerRequest::IncrementalAlterConfigs { resources, validate_only: body.validate_only })
 }
@@ -236,9 +234,9 @@ pub(crate) fn to_response(request: &Request, answer: Result<ControllerResponse, 
 
 fn granted(response: ControllerResponse) -> Response {
     match response {
-        ControllerResponse::RegisterBroker { broker_epoch } => Response::BrokerRegistration(
-            BrokerRegistrationResponse::default().with_broker_epoch(broker_epoch.0),
-        ),
+        ControllerResponse::RegisterBroker { broker_epoch } => {
+            Response::BrokerRegistration(BrokerRegistrationResponse::default().with_broker_epoch(broker_epoch.0))
+        }
         ControllerResponse::BrokerHeartbeat(HeartbeatReply { caught_up, fenced, should_shut_down }) => {
             Response::BrokerHeartbeat(
                 BrokerHeartbeatResponse::default()
@@ -256,7 +254,8 @@ fn granted(response: ControllerResponse) -> Response {
                 results
                     .into_iter()
                     .map(|(name, result)| {
-                        let wire = create_topics_response::CreatableTopicResult::default().with_name(to_topic_name(&name));
+                        let wire =
+                            create_topics_response::CreatableTopicResult::default().with_name(to_topic_name(&name));
                         match result {
                             Ok(created) => wire
                                 .with_topic_id(to_uuid(created.id))
@@ -292,10 +291,15 @@ fn granted(response: ControllerResponse) -> Response {
                     .map(|(asked, result)| {
                         let wire = delete_topics_response::DeletableTopicResult::default();
                         match (result, asked) {
-                            (Ok((id, name)), _) => wire.with_topic_id(to_uuid(id)).with_name(Some(to_topic_name(&name))),
-                            (Err(refusal), TopicRef::Name(name)) => refused_topic(wire, &refusal)
-                                .with_name(Some(to_topic_name(&name))),
-                            (Err(refusal), TopicRef::Id(id)) => refused_topic(wire, &refusal).with_topic_id(to_uuid(id)).with_name(None),
+                            (Ok((id, name)), _) => {
+                                wire.with_topic_id(to_uuid(id)).with_name(Some(to_topic_name(&name)))
+                            }
+                            (Err(refusal), TopicRef::Name(name)) => {
+                                refused_topic(wire, &refusal).with_name(Some(to_topic_name(&name)))
+                            }
+                            (Err(refusal), TopicRef::Id(id)) => {
+                                refused_topic(wire, &refusal).with_topic_id(to_uuid(id)).with_name(None)
+                            }
                         }
                     })
                     .collect(),
@@ -310,7 +314,9 @@ fn granted(response: ControllerResponse) -> Response {
                             .with_name(to_topic_name(&name));
                         match result {
                             Ok(()) => wire.with_error_message(None),
-                            Err(refusal) => wire.with_error_code(refusal.error.code()).with_error_message(message(&refusal)),
+                            Err(refusal) => {
+                                wire.with_error_code(refusal.error.code()).with_error_message(message(&refusal))
+                            }
                         }
                     })
                     .collect(),
@@ -332,7 +338,9 @@ fn granted(response: ControllerResponse) -> Response {
                             .with_resource_name(text(&resource.name));
                         match result {
                             Ok(()) => wire.with_error_message(None),
-                            Err(refusal) => wire.with_error_code(refusal.error.code()).with_error_message(message(&refusal)),
+                            Err(refusal) => {
+                                wire.with_error_code(refusal.error.code()).with_error_message(message(&refusal))
+                            }
                         }
                     })
                     .collect(),

@@ -15,8 +15,8 @@ use broker_wire::messages::convert::{
 };
 use broker_wire::messages::{
     DeleteRecordsRequest, DeleteRecordsResponse, FetchRequest, ListOffsetsRequest, ListOffsetsResponse,
-    OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, ProduceRequest, ProduceResponse, delete_records_response,
-    list_offsets_response, offset_for_leader_epoch_response, produce_response,
+    OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, ProduceRequest, ProduceResponse,
+    delete_records_response, list_offsets_response, offset_for_leader_epoch_response, produce_response,
 };
 use broker_wire::record_batch::{RecordBatch, split_batches};
 use broker_wire::{RequestHeader, Response, Segment};
@@ -201,14 +201,18 @@ pub(super) async fn fetch(node: &Arc<Node>, header: &RequestHeader, body: FetchR
                     // Who asks for the same again and again would have it read again for each record that comes.
                     Ok(topic) if !asked.insert((topic, partition.partition)) => ErrorCode::InvalidRequest,
                     Ok(topic) => {
-                        items.push((place, partitions.len(), FetchItem {
-                            partition: TopicIdPartition { topic, partition: partition.partition },
-                            offset: from_offset(partition.fetch_offset),
-                            current_leader_epoch: from_leader_epoch(partition.current_leader_epoch),
-                            last_fetched_epoch: from_leader_epoch(partition.last_fetched_epoch),
-                            log_start: from_offset(partition.log_start_offset),
-                            max_bytes: usize::try_from(partition.partition_max_bytes).unwrap_or(0),
-                        }));
+                        items.push((
+                            place,
+                            partitions.len(),
+                            FetchItem {
+                                partition: TopicIdPartition { topic, partition: partition.partition },
+                                offset: from_offset(partition.fetch_offset),
+                                current_leader_epoch: from_leader_epoch(partition.current_leader_epoch),
+                                last_fetched_epoch: from_leader_epoch(partition.last_fetched_epoch),
+                                log_start: from_offset(partition.log_start_offset),
+                                max_bytes: usize::try_from(partition.partition_max_bytes).unwrap_or(0),
+                            },
+                        ));
                         ErrorCode::UnknownServerError
                     }
                     Err(error) => error,
@@ -220,9 +224,9 @@ pub(super) async fn fetch(node: &Arc<Node>, header: &RequestHeader, body: FetchR
     }
     let read_committed = body.isolation_level == 1;
     if !items.is_empty() {
-        let max_bytes = usize::try_from(body.max_bytes.min(
-            i32::try_from(node.config.settings.fetch_max_bytes).unwrap_or(i32::MAX),
-        ));
+        let max_bytes = usize::try_from(
+            body.max_bytes.min(i32::try_from(node.config.settings.fetch_max_bytes).unwrap_or(i32::MAX)),
+        );
         let (reply, answer) = oneshot::channel();
         let ask = FetchAsk {
             replica,
@@ -494,4 +498,3 @@ pub(super) async fn delete_records(node: &Arc<Node>, body: DeleteRecordsRequest)
     }
     Response::DeleteRecords(DeleteRecordsResponse::default().with_topics(topics))
 }
-

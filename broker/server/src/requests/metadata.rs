@@ -19,11 +19,7 @@ use std::sync::Arc;
 const NOT_ASKED: i32 = i32::MIN;
 
 /// The metadata of topics, and who the brokers are.
-pub(super) async fn metadata(
-    node: &Arc<Node>,
-    header: &RequestHeader,
-    body: MetadataRequest,
-) -> Response {
+pub(super) async fn metadata(node: &Arc<Node>, header: &RequestHeader, body: MetadataRequest) -> Response {
     let image = node.image();
     let version = header.api_version;
     let mut missing = Vec::new();
@@ -128,9 +124,10 @@ fn endpoint<'a>(node: &Node, broker: &'a BrokerRegistration) -> Option<&'a broke
 /// random; we name ourselves if we can, which saves a hop.
 fn contact(node: &Node, image: &MetadataImage) -> Option<BrokerId> {
     let own = node.config.node_id;
-    active_brokers(image).map(|broker| broker.broker).find(|id| *id == own).or_else(|| {
-        active_brokers(image).map(|broker| broker.broker).next()
-    })
+    active_brokers(image)
+        .map(|broker| broker.broker)
+        .find(|id| *id == own)
+        .or_else(|| active_brokers(image).map(|broker| broker.broker).next())
 }
 
 fn described(
@@ -214,7 +211,9 @@ pub(super) fn describe_cluster(node: &Node, kind: ListenerKind, body: &DescribeC
                 .with_rack(None)
         });
         let leader = node.leader.borrow().leader;
-        return Response::DescribeCluster(wire.with_controller_id(to_broker_id(leader)).with_brokers(brokers.collect()));
+        return Response::DescribeCluster(
+            wire.with_controller_id(to_broker_id(leader)).with_brokers(brokers.collect()),
+        );
     }
     let image = node.image();
     let brokers = image.brokers().values().filter(|broker| !broker.fenced || body.include_fenced_brokers);
@@ -257,7 +256,8 @@ pub(super) fn describe_topic_partitions(node: &Node, body: &DescribeTopicPartiti
             wire::DescribeTopicPartitionsResponseTopic::default().with_topic_authorized_operations(NOT_ASKED);
         described.name = Some(to_topic_name(&name));
         let Some(topic) = image.topic_by_name(&name) else {
-            let error = if is_legal(&name) { ErrorCode::UnknownTopicOrPartition } else { ErrorCode::InvalidTopicException };
+            let error =
+                if is_legal(&name) { ErrorCode::UnknownTopicOrPartition } else { ErrorCode::InvalidTopicException };
             topics.push(described.with_error_code(error.code()));
             continue;
         };
@@ -265,9 +265,8 @@ pub(super) fn describe_topic_partitions(node: &Node, body: &DescribeTopicPartiti
         let first = from.as_ref().filter(|(first, _)| *first == name).map_or(0, |(_, index)| *index);
         for (index, partition) in topic.partitions.range(first..) {
             if left == 0 {
-                next_cursor = Some(
-                    wire::Cursor::default().with_topic_name(to_topic_name(&name)).with_partition_index(*index),
-                );
+                next_cursor =
+                    Some(wire::Cursor::default().with_topic_name(to_topic_name(&name)).with_partition_index(*index));
                 if !described.partitions.is_empty() {
                     topics.push(described);
                 }

@@ -56,11 +56,7 @@ pub(super) async fn describe(
     }
 }
 
-fn described(
-    error: ErrorCode,
-    description: Option<broker_core::raft::QuorumDescription>,
-    node: &Node,
-) -> Response {
+fn described(error: ErrorCode, description: Option<broker_core::raft::QuorumDescription>, node: &Node) -> Response {
     let now = node.env.mono();
     let wall = node.env.wall().0;
     let when = |time: Option<MonoTime>| {
@@ -103,4 +99,3 @@ fn described(
         DescribeQuorumResponse::default().with_error_message(None).with_topics(vec![topic]).with_nodes(nodes.collect()),
     )
 }
-

@@ -43,8 +43,8 @@ pub(crate) fn to_wire(request: &RaftRequest, cluster_id: &str, to: NodeId, fetch
             broker_wire::messages::VoteRequest::default()
                 .with_cluster_id(Some(text(cluster_id)))
                 .with_voter_id(BrokerId(to.0))
-                .with_topics(vec![
-                    vote_request::TopicData::default().with_topic_name(topic_name()).with_partitions(vec![
+                .with_topics(vec![vote_request::TopicData::default().with_topic_name(topic_name()).with_partitions(
+                    vec![
                         vote_request::PartitionData::default()
                             .with_replica_epoch(vote.epoch.0)
                             .with_replica_id(BrokerId(vote.candidate.id.0))
@@ -53,40 +53,44 @@ pub(crate) fn to_wire(request: &RaftRequest, cluster_id: &str, to: NodeId, fetch
                             .with_last_offset_epoch(vote.log_end.epoch.0)
                             .with_last_offset(vote.log_end.offset.0)
                             .with_pre_vote(vote.pre_vote),
-                    ]),
-                ]),
+                    ],
+                )]),
         ),
         RaftRequest::BeginQuorumEpoch(begin) => Request::BeginQuorumEpoch(
             broker_wire::messages::BeginQuorumEpochRequest::default()
                 .with_cluster_id(Some(text(cluster_id)))
                 .with_voter_id(BrokerId(to.0))
                 .with_topics(vec![
-                    begin_quorum_epoch_request::TopicData::default().with_topic_name(topic_name()).with_partitions(vec![
-                        begin_quorum_epoch_request::PartitionData::default()
-                            .with_voter_directory_id(directory(begin.voter.and_then(|voter| voter.directory)))
-                            .with_leader_id(BrokerId(begin.leader.0))
-                            .with_leader_epoch(begin.epoch.0),
-                    ]),
+                    begin_quorum_epoch_request::TopicData::default().with_topic_name(topic_name()).with_partitions(
+                        vec![
+                            begin_quorum_epoch_request::PartitionData::default()
+                                .with_voter_directory_id(directory(begin.voter.and_then(|voter| voter.directory)))
+                                .with_leader_id(BrokerId(begin.leader.0))
+                                .with_leader_epoch(begin.epoch.0),
+                        ],
+                    ),
                 ]),
         ),
         RaftRequest::EndQuorumEpoch(end) => Request::EndQuorumEpoch(
-            broker_wire::messages::EndQuorumEpochRequest::default().with_cluster_id(Some(text(cluster_id))).with_topics(
-                vec![end_quorum_epoch_request::TopicData::default().with_topic_name(topic_name()).with_partitions(vec![
-                    end_quorum_epoch_request::PartitionData::default()
-                        .with_leader_id(BrokerId(end.leader.0))
-                        .with_leader_epoch(end.epoch.0)
-                        .with_preferred_candidates(
-                            end.preferred_successors
-                                .iter()
-                                .map(|one| {
-                                    end_quorum_epoch_request::ReplicaInfo::default()
-                                        .with_candidate_id(BrokerId(one.id.0))
-                                        .with_candidate_directory_id(directory(one.directory))
-                                })
-                                .collect(),
-                        ),
-                ])],
-            ),
+            broker_wire::messages::EndQuorumEpochRequest::default()
+                .with_cluster_id(Some(text(cluster_id)))
+                .with_topics(vec![
+                    end_quorum_epoch_request::TopicData::default().with_topic_name(topic_name()).with_partitions(vec![
+                        end_quorum_epoch_request::PartitionData::default()
+                            .with_leader_id(BrokerId(end.leader.0))
+                            .with_leader_epoch(end.epoch.0)
+                            .with_preferred_candidates(
+                                end.preferred_successors
+                                    .iter()
+                                    .map(|one| {
+                                        end_quorum_epoch_request::ReplicaInfo::default()
+                                            .with_candidate_id(BrokerId(one.id.0))
+                                            .with_candidate_directory_id(directory(one.directory))
+                                    })
+                                    .collect(),
+                            ),
+                    ]),
+                ]),
         ),
         RaftRequest::Fetch(fetch) => Request::Fetch(
             broker_wire::messages::FetchRequest::default()
@@ -126,9 +130,10 @@ pub(crate) fn from_wire(request: &Request, cluster_id: &str, node: NodeId) -> Re
     match request {
         Request::Vote(body) => {
             same_cluster(&body.cluster_id)?;
-            let partition = one(body.topics.iter().filter(|topic| topic.topic_name.0.as_str() == METADATA_TOPIC), |topic| {
-                &topic.partitions
-            })?;
+            let partition =
+                one(body.topics.iter().filter(|topic| topic.topic_name.0.as_str() == METADATA_TOPIC), |topic| {
+                    &topic.partitions
+                })?;
             Ok(RaftRequest::Vote(VoteRequest {
                 candidate: replica(partition.replica_id, partition.replica_directory_id)
                     .ok_or(ErrorCode::InvalidRequest)?,
@@ -143,9 +148,10 @@ pub(crate) fn from_wire(request: &Request, cluster_id: &str, node: NodeId) -> Re
         }
         Request::BeginQuorumEpoch(body) => {
             same_cluster(&body.cluster_id)?;
-            let partition = one(body.topics.iter().filter(|topic| topic.topic_name.0.as_str() == METADATA_TOPIC), |topic| {
-                &topic.partitions
-            })?;
+            let partition =
+                one(body.topics.iter().filter(|topic| topic.topic_name.0.as_str() == METADATA_TOPIC), |topic| {
+                    &topic.partitions
+                })?;
             Ok(RaftRequest::BeginQuorumEpoch(BeginQuorumEpochRequest {
                 leader: from_broker_id(partition.leader_id).ok_or(ErrorCode::InvalidRequest)?,
                 epoch: from_leader_epoch(partition.leader_epoch).ok_or(ErrorCode::InvalidRequest)?,
@@ -154,9 +160,10 @@ pub(crate) fn from_wire(request: &Request, cluster_id: &str, node: NodeId) -> Re
         }
         Request::EndQuorumEpoch(body) => {
             same_cluster(&body.cluster_id)?;
-            let partition = one(body.topics.iter().filter(|topic| topic.topic_name.0.as_str() == METADATA_TOPIC), |topic| {
-                &topic.partitions
-            })?;
+            let partition =
+                one(body.topics.iter().filter(|topic| topic.topic_name.0.as_str() == METADATA_TOPIC), |topic| {
+                    &topic.partitions
+                })?;
             let by_info = partition
                 .preferred_candidates
                 .iter()

@@ -64,7 +64,7 @@ pub fn fuzz_small_files(bytes: &[u8]) {
     again!(read_epoch_checkpoint, write_epoch_checkpoint, entries => entries);
     again!(read_partition_metadata, write_partition_metadata, Some(metadata) => *metadata);
     again!(read_meta_properties, write_meta_properties, Some(meta) => meta);
-    again!(read_clean_shutdown, write_clean_shutdown, Some(mark) => mark.clone());
+    again!(read_clean_shutdown, write_clean_shutdown, Some(mark) => *mark);
     again!(read_quorum_state, write_quorum_state, Some(state) => state);
 
     let end = Offset(7);
@@ -86,7 +86,8 @@ pub fn fuzz_log(bytes: &[u8]) {
     let env = MemEnv::new();
     now(env.disk().create_dir_all(Path::new(DIR))).expect("the disk is well");
     let mut rest = rest;
-    let bases = [Offset(0), if how & 8 == 0 { Offset(i64::from(*second)) } else { Offset(i64::MAX - i64::from(*second)) }];
+    let bases =
+        [Offset(0), if how & 8 == 0 { Offset(i64::from(*second)) } else { Offset(i64::MAX - i64::from(*second)) }];
     for base in &bases[usize::from(how & 16 != 0)..] {
         for suffix in [LOG, INDEX, TIME_INDEX] {
             let mut content = rest;

@@ -43,21 +43,13 @@ fn partition_in_codec_structs(partition: &FetchedPartition<Bytes>) -> wire::Part
                 .with_leader_id(convert::to_broker_id(partition.current_leader.id))
                 .with_leader_epoch(convert::to_leader_epoch(partition.current_leader.epoch)),
         )
-        .with_records(Some(
-            partition
-                .records
-                .as_ref()
-                .map_or(Bytes::new(), |records| records.slot.clone()),
-        ));
+        .with_records(Some(partition.records.as_ref().map_or(Bytes::new(), |records| records.slot.clone())));
     if let Some(diverging) = partition.diverging {
-        out.diverging_epoch = wire::EpochEndOffset::default()
-            .with_epoch(diverging.epoch.0)
-            .with_end_offset(diverging.end_offset.0);
+        out.diverging_epoch =
+            wire::EpochEndOffset::default().with_epoch(diverging.epoch.0).with_end_offset(diverging.end_offset.0);
     }
     if let Some(snapshot) = partition.snapshot {
-        out.snapshot_id = wire::SnapshotId::default()
-            .with_end_offset(snapshot.offset.0)
-            .with_epoch(snapshot.epoch.0);
+        out.snapshot_id = wire::SnapshotId::default().with_end_offset(snapshot.offset.0).with_epoch(snapshot.epoch.0);
     }
     out.with_aborted_transactions(partition.aborted_transactions.as_ref().map(|aborted| {
         let transaction = |transaction: &AbortedTransaction| {
@@ -194,20 +186,10 @@ proptest! {
 
 #[test]
 fn a_diverging_epoch_or_a_snapshot_is_never_left_out() {
-    let diverging = DivergingEpoch {
-        epoch: LeaderEpoch(3),
-        end_offset: Offset(9),
-    };
-    let snapshot = OffsetAndEpoch {
-        offset: Offset(9),
-        epoch: LeaderEpoch(3),
-    };
+    let diverging = DivergingEpoch { epoch: LeaderEpoch(3), end_offset: Offset(9) };
+    let snapshot = OffsetAndEpoch { offset: Offset(9), epoch: LeaderEpoch(3) };
     for (diverging, snapshot) in [(Some(diverging), None), (None, Some(snapshot))] {
-        let partition = FetchedPartition {
-            diverging,
-            snapshot,
-            ..FetchedPartition::<()>::failed(0, ErrorCode::None)
-        };
+        let partition = FetchedPartition { diverging, snapshot, ..FetchedPartition::<()>::failed(0, ErrorCode::None) };
         for version in 4..=18 {
             let written = encode(version, 1, of_one(partition.clone()));
             assert_eq!(written.is_ok(), version >= 12, "version {version}");
@@ -221,11 +203,7 @@ fn of_one<S>(partition: FetchedPartition<S>) -> FetchResponse<S> {
         throttle_time_ms: 0,
         error: ErrorCode::None,
         session_id: 0,
-        topics: vec![FetchedTopic {
-            name: "orders".into(),
-            id: Uuid(9),
-            partitions: vec![partition],
-        }],
+        topics: vec![FetchedTopic { name: "orders".into(), id: Uuid(9), partitions: vec![partition] }],
         node_endpoints: Vec::new(),
     }
 }
@@ -237,32 +215,20 @@ fn records_leave_in_slots_of_their_own_and_in_order() {
         ..FetchedPartition::failed(index, ErrorCode::None)
     };
     let mut response = of_one(partition(0, 100));
-    response.topics[0]
-        .partitions
-        .extend([partition(1, 0), partition(2, 1 << 20)]);
+    response.topics[0].partitions.extend([partition(1, 0), partition(2, 1 << 20)]);
     let segments = encode(17, 5, response).unwrap();
-    let slots: Vec<_> = segments
-        .iter()
-        .filter_map(|s| if let Segment::Records(n) = s { Some(*n) } else { None })
-        .collect();
+    let slots: Vec<_> =
+        segments.iter().filter_map(|s| if let Segment::Records(n) = s { Some(*n) } else { None }).collect();
     assert_eq!(slots, [0, 2]);
-    let Segment::Bytes(first) = &segments[0] else {
-        panic!("a frame begins with its prefix")
-    };
-    let ours: usize = segments
-        .iter()
-        .map(|s| if let Segment::Bytes(bytes) = s { bytes.len() } else { 0 })
-        .sum();
+    let Segment::Bytes(first) = &segments[0] else { panic!("a frame begins with its prefix") };
+    let ours: usize = segments.iter().map(|s| if let Segment::Bytes(bytes) = s { bytes.len() } else { 0 }).sum();
     assert_eq!(first[..4], i32::to_be_bytes((ours - 4 + 100 + (1 << 20)) as i32));
 }
 
 #[test]
 fn a_frame_above_two_gib_is_refused() {
     let huge = FetchedPartition {
-        records: Some(Records {
-            size: i32::MAX as usize,
-            slot: (),
-        }),
+        records: Some(Records { size: i32::MAX as usize, slot: () }),
         ..FetchedPartition::failed(0, ErrorCode::None)
     };
     assert_eq!(encode(17, 5, of_one(huge)).unwrap_err().reason(), "unencodable-message");

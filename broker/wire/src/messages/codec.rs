@@ -29,18 +29,10 @@ pub struct RequestHeader {
 pub fn decode_request(listener: Listener, frame: Bytes) -> Result<(RequestHeader, Request), WireError> {
     let (api_key, api_version, correlation_id) = peek_header(&frame)?;
     if !api_versions::is_served(listener, api_key) {
-        return Err(WireError::NotOnThisListener {
-            api_key,
-            api_version,
-            correlation_id,
-        });
+        return Err(WireError::NotOnThisListener { api_key, api_version, correlation_id });
     }
     if !api_key.versions().contains(api_version) {
-        return Err(WireError::UnsupportedVersion {
-            api_key,
-            api_version,
-            correlation_id,
-        });
+        return Err(WireError::UnsupportedVersion { api_key, api_version, correlation_id });
     }
     let mut from = Guarded::request(frame);
     let header = RequestHeaderBytes::decode(&mut from, api_key.request_header_version(api_version))
@@ -49,15 +41,7 @@ pub fn decode_request(listener: Listener, frame: Bytes) -> Result<(RequestHeader
         .map_err(|error| malformed(&from, api_key, api_version, &error))?;
     // Bytes after the body are passed over, as Kafka does: librdkafka 2.16 leaves three when it asks for the metadata
     // of all topics.
-    Ok((
-        RequestHeader {
-            api_key,
-            api_version,
-            correlation_id,
-            client_id: header.client_id,
-        },
-        body,
-    ))
+    Ok((RequestHeader { api_key, api_version, correlation_id, client_id: header.client_id }, body))
 }
 
 /// Reads one response from a whole frame: its correlation id and its body. The asker knows what it asked.
@@ -93,13 +77,7 @@ pub fn encode_request(
 ) -> Result<Bytes, WireError> {
     let api_key = request.api_key();
     let header = request_header(api_key, api_version, correlation_id, client_id);
-    encode(
-        api_key,
-        api_version,
-        &header,
-        api_key.request_header_version(api_version),
-        request,
-    )
+    encode(api_key, api_version, &header, api_key.request_header_version(api_version), request)
 }
 
 /// Writes one response as a whole frame, length prefix included, in one allocation.
@@ -109,13 +87,7 @@ pub fn encode_request(
 pub fn encode_response(api_version: i16, correlation_id: i32, response: &Response) -> Result<Bytes, WireError> {
     let api_key = response.api_key();
     let header = ResponseHeaderBytes::default().with_correlation_id(correlation_id);
-    encode(
-        api_key,
-        api_version,
-        &header,
-        api_key.response_header_version(api_version),
-        response,
-    )
+    encode(api_key, api_version, &header, api_key.response_header_version(api_version), response)
 }
 
 /// A request header as bytes, without length prefix.
@@ -136,11 +108,7 @@ pub(crate) fn check_version(api_key: ApiKey, api_version: i16) -> Result<(), Wir
     if api_key.versions().contains(api_version) {
         Ok(())
     } else {
-        Err(WireError::UnsupportedVersion {
-            api_key,
-            api_version,
-            correlation_id: 0,
-        })
+        Err(WireError::UnsupportedVersion { api_key, api_version, correlation_id: 0 })
     }
 }
 
@@ -171,11 +139,7 @@ fn encode(
     // counts but does not write: it would lie about its own tags.
     if frame.len() != 4 + size {
         let detail = format!("{} bytes written, {size} measured", frame.len() - 4);
-        return Err(WireError::Unencodable {
-            api_key,
-            api_version,
-            detail,
-        });
+        return Err(WireError::Unencodable { api_key, api_version, detail });
     }
     Ok(frame.freeze())
 }
@@ -212,22 +176,14 @@ fn peek_header(frame: &[u8]) -> Result<(ApiKey, i16, i32), WireError> {
     let code = i16::from_be_bytes([*k0, *k1]);
     match ApiKey::from_code(code) {
         Some(api_key) => Ok((api_key, api_version, correlation_id)),
-        None => Err(WireError::UnknownApiKey {
-            api_key: code,
-            api_version,
-            correlation_id,
-        }),
+        None => Err(WireError::UnknownApiKey { api_key: code, api_version, correlation_id }),
     }
 }
 
 fn must_be_over(from: &Guarded, api_key: ApiKey, api_version: i16) -> Result<(), WireError> {
     match from.left() {
         0 => Ok(()),
-        count => Err(WireError::TrailingBytes {
-            api_key,
-            api_version,
-            count,
-        }),
+        count => Err(WireError::TrailingBytes { api_key, api_version, count }),
     }
 }
 
@@ -235,18 +191,10 @@ fn malformed(from: &Guarded, api_key: ApiKey, api_version: i16, error: &ProtoErr
     if from.is_spent() {
         WireError::TooManyFields { api_key, api_version }
     } else {
-        WireError::Malformed {
-            api_key,
-            api_version,
-            detail: error.to_string(),
-        }
+        WireError::Malformed { api_key, api_version, detail: error.to_string() }
     }
 }
 
 fn unencodable(api_key: ApiKey, api_version: i16, error: &ProtoError) -> WireError {
-    WireError::Unencodable {
-        api_key,
-        api_version,
-        detail: error.to_string(),
-    }
+    WireError::Unencodable { api_key, api_version, detail: error.to_string() }
 }

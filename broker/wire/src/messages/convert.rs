@@ -152,24 +152,12 @@ mod tests {
 
     #[test]
     fn minus_one_is_none_in_both_directions() {
-        assert_eq!(
-            (from_offset(-1), from_offset(0), from_offset(i64::MIN)),
-            (None, Some(Offset(0)), None)
-        );
+        assert_eq!((from_offset(-1), from_offset(0), from_offset(i64::MIN)), (None, Some(Offset(0)), None));
         assert_eq!((to_offset(None), to_offset(Some(Offset(7)))), (-1, 7));
-        assert_eq!(
-            (from_leader_epoch(-1), from_leader_epoch(3)),
-            (None, Some(LeaderEpoch(3)))
-        );
+        assert_eq!((from_leader_epoch(-1), from_leader_epoch(3)), (None, Some(LeaderEpoch(3))));
         assert_eq!((to_leader_epoch(None), to_leader_epoch(Some(LeaderEpoch(3)))), (-1, 3));
-        assert_eq!(
-            (from_broker_id(WireBrokerId(-1)), to_broker_id(None)),
-            (None, WireBrokerId(-1))
-        );
-        assert_eq!(
-            (from_producer_id(WireProducerId(-1)), to_producer_id(None)),
-            (None, WireProducerId(-1))
-        );
+        assert_eq!((from_broker_id(WireBrokerId(-1)), to_broker_id(None)), (None, WireBrokerId(-1)));
+        assert_eq!((from_producer_id(WireProducerId(-1)), to_producer_id(None)), (None, WireProducerId(-1)));
         assert_eq!((from_producer_epoch(-1), to_producer_epoch(None)), (None, -1));
         assert_eq!((from_broker_epoch(-1), to_broker_epoch(None)), (None, -1));
         assert_eq!(from_broker_ids(&[WireBrokerId(2), WireBrokerId(-1)]), [NodeId(2)]);
@@ -180,10 +168,7 @@ mod tests {
         let id = Uuid(0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10);
         assert_eq!(to_uuid(id).as_bytes()[..3], [1, 2, 3]);
         assert_eq!(from_uuid(to_uuid(id)), id);
-        assert_eq!(
-            (from_optional_uuid(to_uuid(Uuid::ZERO)), to_optional_uuid(None)),
-            (None, to_uuid(Uuid::ZERO))
-        );
+        assert_eq!((from_optional_uuid(to_uuid(Uuid::ZERO)), to_optional_uuid(None)), (None, to_uuid(Uuid::ZERO)));
     }
 
     #[test]

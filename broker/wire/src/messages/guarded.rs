@@ -27,19 +27,11 @@ pub(crate) struct Guarded {
 
 impl Guarded {
     pub(super) fn request(bytes: Bytes) -> Self {
-        Guarded {
-            bytes,
-            reads_left: REQUEST_READS,
-            elements: REQUEST_ELEMENTS,
-        }
+        Guarded { bytes, reads_left: REQUEST_READS, elements: REQUEST_ELEMENTS }
     }
 
     pub(super) fn response(bytes: Bytes) -> Self {
-        Guarded {
-            bytes,
-            reads_left: RESPONSE_READS,
-            elements: RESPONSE_ELEMENTS,
-        }
+        Guarded { bytes, reads_left: RESPONSE_READS, elements: RESPONSE_ELEMENTS }
     }
 
     /// Bytes not read yet, as they are.
@@ -55,11 +47,7 @@ impl Guarded {
 
 impl Buf for Guarded {
     fn remaining(&self) -> usize {
-        if self.is_spent() {
-            0
-        } else {
-            self.bytes.len().min(self.elements)
-        }
+        if self.is_spent() { 0 } else { self.bytes.len().min(self.elements) }
     }
 
     fn chunk(&self) -> &[u8] {
@@ -83,18 +71,10 @@ impl ByteBuf for Guarded {
     }
 
     fn try_peek_bytes(&mut self, range: Range<usize>) -> Result<Bytes, NotEnoughBytesError> {
-        if self.bytes.len() < range.end {
-            Err(NotEnoughBytesError)
-        } else {
-            Ok(self.peek_bytes(range))
-        }
+        if self.bytes.len() < range.end { Err(NotEnoughBytesError) } else { Ok(self.peek_bytes(range)) }
     }
 
     fn try_get_bytes(&mut self, size: usize) -> Result<Bytes, NotEnoughBytesError> {
-        if self.is_spent() || self.bytes.len() < size {
-            Err(NotEnoughBytesError)
-        } else {
-            Ok(self.get_bytes(size))
-        }
+        if self.is_spent() || self.bytes.len() < size { Err(NotEnoughBytesError) } else { Ok(self.get_bytes(size)) }
     }
 }

@@ -22,23 +22,14 @@ impl Vector {
         let lines = include_str!("../../tests/data/messages-4.3.1.tsv").lines();
         lines.filter(|line| !line.starts_with('#')).map(|line| {
             let cells: Vec<_> = line.split('\t').collect();
-            let [message, version, filling, last] = cells[..] else {
-                panic!("four cells: {line}")
-            };
-            Vector {
-                message,
-                version: version.parse().unwrap(),
-                filling,
-                last,
-            }
+            let [message, version, filling, last] = cells[..] else { panic!("four cells: {line}") };
+            Vector { message, version: version.parse().unwrap(), filling, last }
         })
     }
 
     pub fn named(message: &str, version: i16) -> Bytes {
         let mut all = Vector::all();
-        all.find(|v| v.message == message && v.version == version && v.filling == "full")
-            .unwrap()
-            .bytes()
+        all.find(|v| v.message == message && v.version == version && v.filling == "full").unwrap().bytes()
     }
 
     pub fn bytes(&self) -> Bytes {
@@ -52,9 +43,7 @@ impl Vector {
             let name = self.message.strip_suffix(suffix)?;
             ApiKey::ALL.iter().copied().find(|api_key| api_key.name() == name)
         };
-        named("Request")
-            .map(|key| (key, true))
-            .or_else(|| named("Response").map(|key| (key, false)))
+        named("Request").map(|key| (key, true)).or_else(|| named("Response").map(|key| (key, false)))
     }
 }
 
@@ -110,29 +99,15 @@ fn every_message_of_kafka_decodes_to_its_end_and_encodes_to_the_same_bytes() {
 fn every_version_has_kafkas_header_versions() {
     let mut compared = 0;
     for vector in Vector::all().filter(|vector| vector.message == "HeaderVersions") {
-        let api_key = ApiKey::ALL
-            .iter()
-            .find(|api_key| api_key.name() == vector.filling)
-            .unwrap();
+        let api_key = ApiKey::ALL.iter().find(|api_key| api_key.name() == vector.filling).unwrap();
         if !api_key.versions().contains(vector.version) {
             continue;
         }
-        let ours = (
-            api_key.request_header_version(vector.version),
-            api_key.response_header_version(vector.version),
-        );
-        assert_eq!(
-            format!("{} {}", ours.0, ours.1),
-            vector.last,
-            "{api_key} version {}",
-            vector.version
-        );
+        let ours = (api_key.request_header_version(vector.version), api_key.response_header_version(vector.version));
+        assert_eq!(format!("{} {}", ours.0, ours.1), vector.last, "{api_key} version {}", vector.version);
         compared += 1;
     }
-    let versions = ApiKey::ALL
-        .iter()
-        .map(|api_key| api_key.versions())
-        .map(|range| range.max - range.min + 1);
+    let versions = ApiKey::ALL.iter().map(|api_key| api_key.versions()).map(|range| range.max - range.min + 1);
     assert_eq!(compared, versions.sum::<i16>());
 }
 
@@ -167,20 +142,12 @@ fn request_frame(message: &str, api_key: ApiKey, version: i16) -> Bytes {
 #[test]
 fn the_fields_of_the_messages_that_move_data_are_kafkas_fields() {
     let frame = request_frame("FetchRequest", ApiKey::Fetch, 18);
-    let (header, Request::Fetch(fetch)) = decode_request(Listener::Controller, frame).unwrap() else {
-        panic!()
-    };
-    assert_eq!(
-        (header.api_version, header.correlation_id, header.client_id.as_deref()),
-        (18, 5, Some("me"))
-    );
+    let (header, Request::Fetch(fetch)) = decode_request(Listener::Controller, frame).unwrap() else { panic!() };
+    assert_eq!((header.api_version, header.correlation_id, header.client_id.as_deref()), (18, 5, Some("me")));
     assert_eq!(fetch.max_wait_ms, int32("Fetch.MaxWaitMs"));
     assert_eq!(fetch.min_bytes, int32("Fetch.MinBytes"));
     assert_eq!(fetch.max_bytes, int32("Fetch.MaxBytes"));
-    assert_eq!(
-        fetch.replica_state.replica_epoch,
-        int64("Fetch.ReplicaState.ReplicaEpoch")
-    );
+    assert_eq!(fetch.replica_state.replica_epoch, int64("Fetch.ReplicaState.ReplicaEpoch"));
     let partition = &fetch.topics[1].partitions[0];
     let path = |field: &str| format!("Fetch.Topics[1].Partitions[0].{field}");
     assert_eq!(partition.fetch_offset, int64(&path("FetchOffset")));
@@ -190,9 +157,7 @@ fn the_fields_of_the_messages_that_move_data_are_kafkas_fields() {
     assert_eq!(partition.last_fetched_epoch, int32(&path("LastFetchedEpoch")));
 
     let frame = request_frame("ProduceRequest", ApiKey::Produce, 9);
-    let (_, Request::Produce(produce)) = decode_request(Listener::Broker, frame).unwrap() else {
-        panic!()
-    };
+    let (_, Request::Produce(produce)) = decode_request(Listener::Broker, frame).unwrap() else { panic!() };
     assert_eq!(produce.acks, int16("Produce.Acks"));
     assert_eq!(produce.timeout_ms, int32("Produce.TimeoutMs"));
     assert_eq!(*produce.topic_data[1].name.0, string("Produce.TopicData[1].Name"));
@@ -205,9 +170,7 @@ fn the_fields_of_the_messages_that_move_data_are_kafkas_fields() {
 #[test]
 fn the_fields_of_the_quorums_messages_are_kafkas_fields() {
     let frame = request_frame("VoteRequest", ApiKey::Vote, 2);
-    let (_, Request::Vote(vote)) = decode_request(Listener::Controller, frame).unwrap() else {
-        panic!()
-    };
+    let (_, Request::Vote(vote)) = decode_request(Listener::Controller, frame).unwrap() else { panic!() };
     let partition = &vote.topics[0].partitions[1];
     let path = |field: &str| format!("Vote.Topics[0].Partitions[1].{field}");
     assert_eq!(partition.replica_epoch, int32(&path("ReplicaEpoch")));
@@ -217,31 +180,20 @@ fn the_fields_of_the_quorums_messages_are_kafkas_fields() {
     assert!(partition.pre_vote);
 
     let frame = request_frame("AlterPartitionRequest", ApiKey::AlterPartition, 3);
-    let (_, Request::AlterPartition(alter)) = decode_request(Listener::Controller, frame).unwrap() else {
-        panic!()
-    };
+    let (_, Request::AlterPartition(alter)) = decode_request(Listener::Controller, frame).unwrap() else { panic!() };
     assert_eq!(alter.broker_epoch, int64("AlterPartition.BrokerEpoch"));
     let partition = &alter.topics[0].partitions[1];
     let path = |field: &str| format!("AlterPartition.Topics[0].Partitions[1].{field}");
     assert_eq!(partition.leader_epoch, int32(&path("LeaderEpoch")));
     assert_eq!(partition.partition_epoch, int32(&path("PartitionEpoch")));
-    assert_eq!(
-        partition.new_isr_with_epochs[1].broker_epoch,
-        int64(&path("NewIsrWithEpochs[1].BrokerEpoch"))
-    );
+    assert_eq!(partition.new_isr_with_epochs[1].broker_epoch, int64(&path("NewIsrWithEpochs[1].BrokerEpoch")));
 
     let frame = request_frame("BrokerRegistrationRequest", ApiKey::BrokerRegistration, 4);
     let (_, Request::BrokerRegistration(broker)) = decode_request(Listener::Controller, frame).unwrap() else {
         panic!()
     };
-    assert_eq!(
-        broker.previous_broker_epoch,
-        int64("BrokerRegistration.PreviousBrokerEpoch")
-    );
-    assert_eq!(
-        *broker.listeners[1].host,
-        string("BrokerRegistration.Listeners[1].Host")
-    );
+    assert_eq!(broker.previous_broker_epoch, int64("BrokerRegistration.PreviousBrokerEpoch"));
+    assert_eq!(*broker.listeners[1].host, string("BrokerRegistration.Listeners[1].Host"));
     let port = (crc("BrokerRegistration.Listeners[1].Port") % 65535 + 1) as u16;
     assert_eq!(broker.listeners[1].port, port);
 }
@@ -281,19 +233,11 @@ fn control_records_are_kafkas_bytes() {
         match record {
             ControlRecord::LeaderChange(change) => {
                 assert_eq!(change.leader.0, int32("LeaderChangeMessage.LeaderId"));
-                assert_eq!(
-                    change.granting_voters[1].id.0,
-                    int32("LeaderChangeMessage.GrantingVoters[1].VoterId")
-                );
+                assert_eq!(change.granting_voters[1].id.0, int32("LeaderChangeMessage.GrantingVoters[1].VoterId"));
                 assert_eq!(change.voters[0].directory.is_some(), version == 1);
             }
-            ControlRecord::SnapshotHeader {
-                last_contained_log_timestamp,
-            } => {
-                assert_eq!(
-                    last_contained_log_timestamp,
-                    int64("SnapshotHeaderRecord.LastContainedLogTimestamp")
-                );
+            ControlRecord::SnapshotHeader { last_contained_log_timestamp } => {
+                assert_eq!(last_contained_log_timestamp, int64("SnapshotHeaderRecord.LastContainedLogTimestamp"));
             }
             _ => assert_eq!(record, ControlRecord::SnapshotFooter),
         }
@@ -310,10 +254,7 @@ fn what_we_write_we_read() {
             let frame = encode_response(version, 41, &body).unwrap();
             assert_eq!(frame[..PREFIX], i32::to_be_bytes((frame.len() - PREFIX) as i32));
             assert_eq!(codec::response_correlation_id(&frame[PREFIX..]), Some(41));
-            assert_eq!(
-                decode_response(*api_key, version, frame.slice(PREFIX..)),
-                Ok((41, body))
-            );
+            assert_eq!(decode_response(*api_key, version, frame.slice(PREFIX..)), Ok((41, body)));
         }
     }
 }
@@ -332,37 +273,18 @@ fn each_refusal_has_its_reason() {
         assert_eq!(refused(Listener::Broker, &good[..len]), WireError::ShortHeader { len });
     }
     for len in 8..good.len() {
-        assert_eq!(
-            refused(Listener::Broker, &good[..len]).reason(),
-            "malformed-message",
-            "cut at {len}"
-        );
+        assert_eq!(refused(Listener::Broker, &good[..len]).reason(), "malformed-message", "cut at {len}");
     }
     for key in [-1, 4, 8, 9, 11, 93, i16::MAX] {
-        assert_eq!(
-            refused(Listener::Broker, &with(0, key)).reason(),
-            "unknown-api-key",
-            "{key}"
-        );
+        assert_eq!(refused(Listener::Broker, &with(0, key)).reason(), "unknown-api-key", "{key}");
     }
     for key in [10, 52, 58, 62] {
-        assert_eq!(
-            refused(Listener::Broker, &with(0, key)).reason(),
-            "api-not-on-this-listener",
-            "{key}"
-        );
+        assert_eq!(refused(Listener::Broker, &with(0, key)).reason(), "api-not-on-this-listener", "{key}");
     }
-    assert_eq!(
-        refused(Listener::Controller, &good).reason(),
-        "api-not-on-this-listener"
-    );
+    assert_eq!(refused(Listener::Controller, &good).reason(), "api-not-on-this-listener");
     for version in [-1, 14, i16::MAX, i16::MIN] {
         let error = refused(Listener::Broker, &with(2, version));
-        assert_eq!(
-            (error.reason(), error.api_versions_fallback()),
-            ("unsupported-version", None),
-            "{version}"
-        );
+        assert_eq!((error.reason(), error.api_versions_fallback()), ("unsupported-version", None), "{version}");
     }
 }
 
@@ -379,14 +301,7 @@ fn bytes_after_a_request_are_passed_over_and_after_a_response_refused() {
     let mut longer = encode_response(12, 1, &response).unwrap().slice(4..).to_vec();
     longer.extend([0, 0]);
     let error = decode_response(ApiKey::Metadata, 12, Bytes::from(longer)).unwrap_err();
-    assert_eq!(
-        error,
-        WireError::TrailingBytes {
-            api_key: ApiKey::Metadata,
-            api_version: 12,
-            count: 2
-        }
-    );
+    assert_eq!(error, WireError::TrailingBytes { api_key: ApiKey::Metadata, api_version: 12, count: 2 });
 }
 
 #[test]
@@ -402,31 +317,14 @@ fn produce_below_version_3_is_advertised_and_refused() {
 #[test]
 fn what_a_version_cannot_say_is_an_error_and_not_a_lie() {
     let forgotten = fetch_request::ForgottenTopic::default().with_partitions(vec![1]);
-    let fetch = FetchRequest::default()
-        .with_session_id(7)
-        .with_forgotten_topics_data(vec![forgotten]);
+    let fetch = FetchRequest::default().with_session_id(7).with_forgotten_topics_data(vec![forgotten]);
     assert!(encode_request(12, 1, None, &Request::Fetch(fetch.clone())).is_ok());
-    assert_eq!(
-        encode_request(6, 1, None, &Request::Fetch(fetch.clone()))
-            .unwrap_err()
-            .reason(),
-        "unencodable-message"
-    );
-    assert_eq!(
-        encode_request(19, 1, None, &Request::Fetch(fetch))
-            .unwrap_err()
-            .reason(),
-        "unsupported-version"
-    );
+    assert_eq!(encode_request(6, 1, None, &Request::Fetch(fetch.clone())).unwrap_err().reason(), "unencodable-message");
+    assert_eq!(encode_request(19, 1, None, &Request::Fetch(fetch)).unwrap_err().reason(), "unsupported-version");
     let name = TopicName(StrBytes::from_string("x".repeat(40_000)));
     let topic = metadata_request::MetadataRequestTopic::default().with_name(Some(name));
     let metadata = MetadataRequest::default().with_topics(Some(vec![topic]));
-    assert_eq!(
-        encode_request(5, 1, None, &Request::Metadata(metadata))
-            .unwrap_err()
-            .reason(),
-        "unencodable-message"
-    );
+    assert_eq!(encode_request(5, 1, None, &Request::Metadata(metadata)).unwrap_err().reason(), "unencodable-message");
 }
 
 /// A Metadata request of version 12 that claims `claimed` topics and holds `topics` empty ones.
@@ -444,21 +342,14 @@ fn metadata_frame(claimed: u32, topics: usize) -> Bytes {
 
 #[test]
 fn an_array_may_not_claim_more_than_the_frame_holds_nor_more_than_anyone_needs() {
-    let reason = |frame| {
-        decode_request(Listener::Broker, frame)
-            .map(|_| ())
-            .map_err(|error| error.reason())
-    };
+    let reason = |frame| decode_request(Listener::Broker, frame).map(|_| ()).map_err(|error| error.reason());
     assert_eq!(reason(metadata_frame(3, 3)), Ok(()));
     assert_eq!(reason(metadata_frame(u32::MAX - 1, 3)), Err("malformed-message"));
     assert_eq!(reason(metadata_frame(i32::MAX as u32, 3)), Err("malformed-message"));
     assert_eq!(reason(metadata_frame(1000, 3)), Err("malformed-message"));
     let most = guarded::REQUEST_ELEMENTS;
     assert_eq!(reason(metadata_frame(most as u32, most)), Ok(()));
-    assert_eq!(
-        reason(metadata_frame(most as u32 + 1, most + 1)),
-        Err("malformed-message")
-    );
+    assert_eq!(reason(metadata_frame(most as u32 + 1, most + 1)), Err("malformed-message"));
 }
 
 #[test]
@@ -479,26 +370,15 @@ fn a_request_of_very_many_fields_is_refused_while_it_is_read() {
     frame.put_slice(&[1, 1, 0]);
     let mut body = frame.clone().freeze().slice(from_header..);
     let error = decode_request(Listener::Broker, frame.freeze()).unwrap_err();
-    assert_eq!(
-        error,
-        WireError::TooManyFields {
-            api_key: ApiKey::Fetch,
-            api_version: 12
-        }
-    );
-    assert!(
-        FetchRequest::decode(&mut body, 12).is_ok() && body.is_empty(),
-        "it was honest but too much"
-    );
+    assert_eq!(error, WireError::TooManyFields { api_key: ApiKey::Fetch, api_version: 12 });
+    assert!(FetchRequest::decode(&mut body, 12).is_ok() && body.is_empty(), "it was honest but too much");
 }
 
 #[test]
 fn strings_and_records_are_slices_of_the_frame() {
     let frame = request_frame("ProduceRequest", ApiKey::Produce, 9);
     let range = frame.as_ptr_range();
-    let (_, Request::Produce(produce)) = decode_request(Listener::Broker, frame.clone()).unwrap() else {
-        panic!()
-    };
+    let (_, Request::Produce(produce)) = decode_request(Listener::Broker, frame.clone()).unwrap() else { panic!() };
     let records = produce.topic_data[0].partition_data[1].records.as_ref().unwrap();
     assert!(range.contains(&records.as_ptr()));
     assert!(range.contains(&produce.topic_data[0].name.0.as_ptr()));

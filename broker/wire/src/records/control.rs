@@ -80,9 +80,7 @@ impl ControlRecord {
         key.put_i16(self.record_type());
         let value = match self {
             ControlRecord::LeaderChange(change) => change.encode(),
-            ControlRecord::SnapshotHeader {
-                last_contained_log_timestamp,
-            } => written(
+            ControlRecord::SnapshotHeader { last_contained_log_timestamp } => written(
                 &SnapshotHeaderRecord::default().with_last_contained_log_timestamp(*last_contained_log_timestamp),
                 0,
             ),
@@ -117,11 +115,7 @@ impl ControlRecord {
 
 impl LeaderChange {
     fn encode(&self) -> Bytes {
-        let knows_directories = self
-            .voters
-            .iter()
-            .chain(&self.granting_voters)
-            .any(|voter| voter.directory.is_some());
+        let knows_directories = self.voters.iter().chain(&self.granting_voters).any(|voter| voter.directory.is_some());
         let version = i16::from(knows_directories);
         let voters = |voters: &[Voter]| {
             let voter = |voter: &Voter| {
@@ -156,9 +150,7 @@ impl LeaderChange {
 
 fn written(message: &impl Encodable, version: i16) -> Bytes {
     let mut out = BytesMut::new();
-    message
-        .encode(&mut out, version)
-        .expect("control records are made of integers and short lists");
+    message.encode(&mut out, version).expect("control records are made of integers and short lists");
     out.freeze()
 }
 
@@ -184,10 +176,7 @@ mod tests {
     use super::*;
 
     fn change(directory: Option<Uuid>) -> ControlRecord {
-        let voter = |id| Voter {
-            id: NodeId(id),
-            directory,
-        };
+        let voter = |id| Voter { id: NodeId(id), directory };
         ControlRecord::LeaderChange(LeaderChange {
             leader: NodeId(101),
             voters: vec![voter(101), voter(102), voter(103)],
@@ -197,15 +186,8 @@ mod tests {
 
     #[test]
     fn a_control_record_reads_back_what_it_wrote() {
-        let header = ControlRecord::SnapshotHeader {
-            last_contained_log_timestamp: 1_700_000_000_000,
-        };
-        for record in [
-            change(None),
-            change(Some(Uuid(5))),
-            header,
-            ControlRecord::SnapshotFooter,
-        ] {
+        let header = ControlRecord::SnapshotHeader { last_contained_log_timestamp: 1_700_000_000_000 };
+        for record in [change(None), change(Some(Uuid(5))), header, ControlRecord::SnapshotFooter] {
             let (key, value) = record.encode();
             assert_eq!(ControlRecord::decode(&key, &value), Ok(record));
         }
@@ -225,14 +207,8 @@ mod tests {
         }
         expected.push(0);
         assert_eq!(value[..], expected);
-        let (key, value) = ControlRecord::SnapshotHeader {
-            last_contained_log_timestamp: 258,
-        }
-        .encode();
-        assert_eq!(
-            (&key[..], &value[..]),
-            (&[0, 0, 0, 3][..], &[0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 0][..])
-        );
+        let (key, value) = ControlRecord::SnapshotHeader { last_contained_log_timestamp: 258 }.encode();
+        assert_eq!((&key[..], &value[..]), (&[0, 0, 0, 3][..], &[0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 0][..]));
         let (key, value) = ControlRecord::SnapshotFooter.encode();
         assert_eq!((&key[..], &value[..]), (&[0, 0, 0, 4][..], &[0, 0, 0][..]));
     }
@@ -246,14 +222,8 @@ mod tests {
         for cut in 0..key.len() {
             assert!(ControlRecord::decode(&key[..cut], &value).is_err());
         }
-        assert!(
-            ControlRecord::decode(&key, &[0, 2, 0, 0, 0, 1]).is_err(),
-            "version 2 is not known"
-        );
+        assert!(ControlRecord::decode(&key, &[0, 2, 0, 0, 0, 1]).is_err(), "version 2 is not known");
         assert!(ControlRecord::decode(&[0, 0, 0, 2], &[0, 0, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff, 0x07]).is_err());
-        assert_eq!(
-            ControlRecord::decode(&[0, 0, 0, 6], &[1]),
-            Ok(ControlRecord::Other { record_type: 6 })
-        );
+        assert_eq!(ControlRecord::decode(&[0, 0, 0, 6], &[1]), Ok(ControlRecord::Other { record_type: 6 }));
     }
 }

@@ -5,6 +5,7 @@ use crate::storage::fuzz;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
+#[expect(clippy::disallowed_methods, reason = "a test is told how long to go on")]
 fn rounds() -> u64 {
     std::env::var("HOSTILE_ROUNDS").map_or(30_000, |rounds| rounds.parse().expect("a count"))
 }
@@ -105,7 +106,7 @@ fn small_files_of_any_bytes_are_read_or_corrupt() {
             coordinator_epoch: -1,
             current_txn_first_offset: None,
         };
-        encode(&[entry.clone(), entry]).to_vec()
+        encode(&[entry, entry]).to_vec()
     };
     let mut seeds: Vec<Vec<u8>> = seeds.iter().map(|seed| seed.to_vec()).collect();
     seeds.push(snapshot);
