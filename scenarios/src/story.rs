@@ -131,11 +131,14 @@ fn truncations(view: &View, zero_ns: u64) -> Vec<Line> {
         let Some(at_ms) = ms(event, zero_ns) else { continue };
         let who = node_name(event.node);
         let text = match &event.what {
-            Happening::Truncated { partition, from, to } => format!(
-                "{who} cut {} records off its log of {} (from offset {to}): its leader never had them.",
-                *from - *to,
-                view.partition_name(*partition)
-            ),
+            Happening::Truncated { partition, from, to } => {
+                let count = *from - *to;
+                let (records, them) = if count == 1 { ("record", "it") } else { ("records", "them") };
+                let name = view.partition_name(*partition);
+                format!(
+                    "{who} cut {count} {records} off its log of {name} (from offset {to}): its leader never had {them}."
+                )
+            }
             Happening::Recovered { partition, bytes } => {
                 format!("{who} found a torn tail of {bytes} bytes in {} and cut it.", view.partition_name(*partition))
             }

@@ -96,7 +96,7 @@ pub(super) fn run(args: &RunArgs, common: &Common) -> ExitCode {
     } else if let Err(error) = save(&report, &out) {
         eprintln!("trial: {}: {error}", out.display());
     } else if !common.quiet && common.format == Format::Text {
-        println!("Files       {}", out.display());
+        println!("Files        {}", out.display());
     }
     ExitCode::from(report.exit_code())
 }

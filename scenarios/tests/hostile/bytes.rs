@@ -217,7 +217,7 @@ fn mutate(bytes: &mut Vec<u8>, below: &mut Below) {
 fn frame(seeds: &[Vec<u8>], below: &mut Below) -> Vec<u8> {
     let mut bytes = seeds[below(seeds.len())].clone();
     // The first four bytes decide who reads the rest, and are spoilt by themselves often enough.
-    for _ in 0..below(5) {
+    for _ in 0..below(4) {
         if below(4) > 0 && bytes.len() > 8 {
             let mut rest = bytes.split_off(8);
             mutate(&mut rest, below);

@@ -60,7 +60,6 @@ pub fn held() -> isize {
 /// The world as a test sees it.
 pub struct Town {
     pub world: World,
-    pub node: HostId,
     broker: Arc<Mutex<Option<Arc<Broker>>>>,
     people: Cell<u32>,
 }
@@ -97,7 +96,7 @@ where
             }),
         );
         world.start(node);
-        let town = Town { world, node, broker, people: Cell::new(0) };
+        let town = Town { world, broker, people: Cell::new(0) };
         while town.broker.lock().unwrap().is_none() {
             town.world.sleep(Duration::from_millis(100)).await;
         }
@@ -195,7 +194,10 @@ impl Town {
         self.topic("orders").await;
         let (stop, stopping) = watch::channel(false);
         let host = self.somebody();
-        Honest { stop, life: self.begin(host, |env| live(env, stopping)) }
+        let honest = Honest { stop, life: self.begin(host, |env| live(env, stopping)) };
+        // Until it has all its connections, and whoever made the topic is gone.
+        self.sleep(2).await;
+        honest
     }
 }
 
@@ -269,9 +271,9 @@ pub struct Raw {
 }
 
 impl Raw {
-    /// Connects; patient for five seconds.
+    /// Connects; patient for a minute.
     pub async fn open(env: &SharedEnv, to: (&str, u16)) -> Option<Raw> {
-        let deadline = env.mono() + Duration::from_secs(5);
+        let deadline = env.mono() + Duration::from_secs(60);
         let connection = env.until(deadline, env.network().connect(to.0, to.1)).await?.ok()?;
         Some(Raw { env: env.clone(), connection, inbound: FrameReader::new(usize::MAX) })
     }
