@@ -13,7 +13,6 @@ use broker_types::TopicId;
 use broker_wire::Request;
 use broker_wire::messages::convert::to_uuid;
 use broker_wire::messages::{ApiKey, ApiVersionsRequest, FetchRequest, MetadataRequest, StrBytes, fetch_request};
-use std::collections::BTreeMap;
 use std::time::Duration;
 use town::{BROKER, Heard, Raw, Town, held, in_a_town, newest, wire};
 
@@ -130,7 +129,7 @@ fn a_request_that_trickles_in_has_to_be_there_in_time() {
             .await;
         assert_eq!(heard, Heard::Closed);
         assert!((25..35).contains(&sent), "{sent} seconds");
-        assert_eq!(town.closed(), BTreeMap::from([("unfinished-frame", 1)]));
+        assert_eq!(town.closed().get("unfinished-frame"), Some(&1), "{:?}", town.closed());
         unharmed(honest, 500).await;
     });
 }
@@ -199,8 +198,12 @@ fn a_wait_beyond_the_idle_limit_ends_with_it() {
 #[test]
 fn an_address_and_the_broker_have_as_many_connections_as_they_may() {
     in_a_town(7, "max.connections=40\nmax.connections.per.ip=20\nconnections.max.idle.ms=3600000", |town| async move {
+        // The node's own connections to its controller count apart; to make a topic opens one more.
+        town.topic("silent").await;
+        town.sleep(2).await;
+        let own = town.connections();
         let honest = town.honest().await;
-        let used = usize::try_from(town.connections()).unwrap();
+        let used = usize::try_from(town.connections() - own).unwrap();
         let [one, two, three] = [town.somebody(), town.somebody(), town.somebody()];
         let first = crowd(&town, &[one], 20, None).await;
         // The twenty-first of an address is closed before it can ask.
@@ -213,7 +216,7 @@ fn an_address_and_the_broker_have_as_many_connections_as_they_may() {
         // The honest client has its own connections; what is left goes to the second, and then nobody comes in.
         let second = crowd(&town, &[two], 20 - used, None).await;
         town.sleep(1).await;
-        assert_eq!(town.connections(), 40);
+        assert_eq!(town.connections(), 40 + own);
         let mut waiting = town.begin(three, asks);
         town.sleep(10).await;
         assert!(waiting.try_recv().is_err(), "it waits");

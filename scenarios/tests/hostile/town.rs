@@ -75,7 +75,8 @@ where
          controller.quorum.voters=1@node:9093\ncontroller.listener.names=CONTROLLER\nlog.dirs=/data\n\
          auto.create.topics.enable=false\n{settings}\n"
     );
-    let config = sim::Config { time_limit: Some(Duration::from_secs(100_000)), ..sim::Config::default() };
+    // A small trace, which does not blur what is measured.
+    let config = sim::Config { time_limit: Some(Duration::from_secs(100_000)), trace_bytes: 64 << 10, ..sim::Config::default() };
     let outcome = sim::run(seed, config, move |world| async move {
         let broker: Arc<Mutex<Option<Arc<Broker>>>> = Arc::default();
         let slot = broker.clone();

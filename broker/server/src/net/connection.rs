@@ -97,6 +97,7 @@ async fn converse(
                 Err(error) => requests::undecodable(kind, &error),
             }
         };
+        eprintln!("SIZE answer {} request {}", std::mem::size_of_val(&answer), std::mem::size_of::<broker_wire::Request>());
         let reply = match race(answer, unheard(node, reader, &mut inbound, &mut idle)).await {
             First::Left(reply) => reply,
             First::Right(end) => return Err(end),

@@ -52,9 +52,11 @@ pub(crate) async fn accept(
             continue;
         };
         let (serving, admission) = (node.clone(), admission.clone());
-        node.env.go("connection", async move {
+        let f = async move {
             let _place = place;
             connection::serve(serving, kind, &admission, connection).await;
-        });
+        };
+        eprintln!("SIZE serve {}", std::mem::size_of_val(&f));
+        node.env.go("connection", f);
     }
 }

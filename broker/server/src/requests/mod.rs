@@ -51,7 +51,8 @@ pub(crate) async fn handle(
         request => {
             // Whoever answers these has a queue of its own, and may keep them for long.
             drop(hold);
-            answer(node, kind, header, request).await
+            // Boxed, because the largest of them is what every idle connection would keep room for.
+            Box::pin(answer(node, kind, header, request)).await
         }
     }
 }
