@@ -181,13 +181,18 @@ impl Registrations {
 
     /// W-R5, the half about leaving: some time after a broker was fenced it is in no ISR but as the last.
     fn settle_fenced(&mut self, ctx: &Context, out: &mut Findings, place: Place) {
-        let telling = self.telling(place);
+        self.telling(place);
+        let Some(telling) = self.tellings.get_mut(&place.node) else { return };
         while let Some((fenced_at, broker)) = telling.fenced.first().copied() {
             if place.at.0 < fenced_at.0.saturating_add(FENCING_TAKES_NS) {
                 return;
             }
             telling.fenced.remove(0);
-            for (partition, known) in &telling.partitions {
+            // What it told when it was active before, and another controller has changed since, is no news of today.
+            let current = |partition, told: PartitionEpoch| self.newest.get(partition).is_none_or(|now| *now <= told);
+            for (partition, known) in
+                telling.partitions.iter().filter(|(id, known)| current(*id, known.partition_epoch))
+            {
                 out.opportunity(ISR_UNFENCED, 1);
                 if known.isr.len() > 1 && known.isr.contains(&broker) {
                     out.find(ISR_UNFENCED, ctx, None, Some(fenced_at), || {

@@ -173,7 +173,7 @@ fn text(summary: &Summary, interrupted: bool) -> String {
     let _ = writeln!(text, "{cut}{} runs{verdicts}", summary.runs);
     let kinds = summary.failures.len();
     if kinds > 0 {
-        let _ = writeln!(text, "{kinds} kinds of failure");
+        let _ = writeln!(text, "{kinds} {} of failure", if kinds == 1 { "kind" } else { "kinds" });
     }
     let (equal, different) = (summary.compared_equal, summary.different);
     let _ =

@@ -308,6 +308,7 @@ fn run(seed: u64, to: (&'static str, u16)) -> (Deeds, BTreeMap<&'static str, u64
             all.unanswered += deeds.unanswered;
         }
         let closed = town.closed();
+        assert!(!closed.contains_key("unencodable-answer"), "an answer that we cannot say ourselves: {closed:?}");
         // Sampled now: the honest client's slowest record may have waited behind a whole request of another's.
         let life = honest.end().await;
         println!("{to:?}: {all:?}, closed {closed:?}, honest {life:?}");
@@ -349,4 +350,47 @@ fn the_same_attack_goes_the_same_way_twice() {
         })
     };
     assert_eq!(attack(), attack());
+}
+
+#[test]
+fn a_scenario_file_of_any_bytes_is_read_or_refused_with_reasons() {
+    let catalog = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("catalog");
+    let mut seeds = Vec::new();
+    for folder in std::fs::read_dir(&catalog).expect("there is a catalog") {
+        let Ok(files) = std::fs::read_dir(folder.expect("an entry").path()) else { continue };
+        let paths = files.map(|file| file.expect("an entry").path());
+        let mut paths: Vec<_> = paths.filter(|path| path.extension().is_some_and(|end| end == "toml")).collect();
+        paths.sort();
+        seeds.extend(paths.iter().map(|path| std::fs::read(path).expect("a file")));
+    }
+    seeds.sort();
+    assert!(seeds.len() > 5);
+    let mut below = chance(0x736365);
+    let mut refused = 0;
+    for _ in 0..rounds() {
+        let mut bytes = seeds[below(seeds.len())].clone();
+        for _ in 0..=below(4) {
+            match below(3) {
+                0 => mutate(&mut bytes, &mut below),
+                1 => {
+                    let at = below(bytes.len());
+                    bytes[at] = b"0123456789-+=.,[]{}()\"'# \nxs<>"[below(31)];
+                }
+                // A piece of another file, where it does not belong.
+                _ => {
+                    let other = &seeds[below(seeds.len())];
+                    let from = below(other.len());
+                    let to = (from + below(60)).min(other.len());
+                    let at = below(bytes.len());
+                    bytes.splice(at..at, other[from..to].iter().copied());
+                }
+            }
+        }
+        if let Err(diagnostics) = scenarios::file::parse_bytes("fuzz.toml", &bytes) {
+            assert!(!diagnostics.to_string().is_empty());
+            refused += 1;
+        }
+    }
+    println!("scenario files: {} of {} refused", refused, rounds());
+    assert!(refused > rounds() / 4 && refused < rounds(), "{refused} of {}", rounds());
 }

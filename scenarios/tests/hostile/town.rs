@@ -76,7 +76,8 @@ where
          auto.create.topics.enable=false\n{settings}\n"
     );
     // A small trace, which does not blur what is measured.
-    let config = sim::Config { time_limit: Some(Duration::from_secs(100_000)), trace_bytes: 64 << 10, ..sim::Config::default() };
+    let config =
+        sim::Config { time_limit: Some(Duration::from_secs(100_000)), trace_bytes: 64 << 10, ..sim::Config::default() };
     let outcome = sim::run(seed, config, move |world| async move {
         let broker: Arc<Mutex<Option<Arc<Broker>>>> = Arc::default();
         let slot = broker.clone();

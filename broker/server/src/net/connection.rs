@@ -23,6 +23,7 @@ use bytes::Bytes;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -87,7 +88,8 @@ async fn converse(
         idle.touch(node);
         let hold = Hold { _turn: admission.turn().await, _charge: charge };
         node.counters.requests.fetch_add(1, Ordering::Relaxed);
-        let answer = async {
+        // Pinned here: passed on by value, the largest part of an idle connection would be kept room for three times.
+        let mut answer = pin!(async {
             match decode_request(kind, frame) {
                 Ok((mut header, request)) => {
                     // A slice of the frame, which would live as long as the request waits. Nobody asks for it.
@@ -96,9 +98,8 @@ async fn converse(
                 }
                 Err(error) => requests::undecodable(kind, &error),
             }
-        };
-        eprintln!("SIZE answer {} request {}", std::mem::size_of_val(&answer), std::mem::size_of::<broker_wire::Request>());
-        let reply = match race(answer, unheard(node, reader, &mut inbound, &mut idle)).await {
+        });
+        let reply = match race(answer.as_mut(), unheard(node, reader, &mut inbound, &mut idle)).await {
             First::Left(reply) => reply,
             First::Right(end) => return Err(end),
         };

@@ -52,11 +52,9 @@ pub(crate) async fn accept(
             continue;
         };
         let (serving, admission) = (node.clone(), admission.clone());
-        let f = async move {
+        node.env.go("connection", async move {
             let _place = place;
             connection::serve(serving, kind, &admission, connection).await;
-        };
-        eprintln!("SIZE serve {}", std::mem::size_of_val(&f));
-        node.env.go("connection", f);
+        });
     }
 }

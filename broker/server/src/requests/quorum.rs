@@ -44,19 +44,24 @@ pub(super) async fn describe(
 ) -> Response {
     if kind == ListenerKind::Broker {
         let request = Request::DescribeQuorum(body);
-        return super::admin::forward(node, version, request, |error| described(error, None, node)).await;
+        return super::admin::forward(node, version, request, |error| described(version, error, None, node)).await;
     }
     let (reply, answer) = oneshot::channel();
     let sent = node.quorum.send(QuorumMessage::Describe { reply }).await.is_ok();
     match if sent { answer.await.ok() } else { None } {
         Some(description) if description.role == RaftRole::Leader => {
-            described(ErrorCode::None, Some(description), node)
+            described(version, ErrorCode::None, Some(description), node)
         }
-        _ => described(ErrorCode::NotLeaderOrFollower, None, node),
+        _ => described(version, ErrorCode::NotLeaderOrFollower, None, node),
     }
 }
 
-fn described(error: ErrorCode, description: Option<broker_core::raft::QuorumDescription>, node: &Node) -> Response {
+fn described(
+    version: i16,
+    error: ErrorCode,
+    description: Option<broker_core::raft::QuorumDescription>,
+    node: &Node,
+) -> Response {
     let now = node.env.mono();
     let wall = node.env.wall().0;
     let when = |time: Option<MonoTime>| {
@@ -82,7 +87,9 @@ fn described(error: ErrorCode, description: Option<broker_core::raft::QuorumDesc
             .with_current_voters(description.voters.iter().map(state).collect())
             .with_observers(description.observers.iter().map(state).collect());
     }
-    let nodes = node.config.voters.iter().map(|voter| {
+    // Before version 2 there was no place for them (KIP-853).
+    let voters = if version >= 2 { node.config.voters.as_slice() } else { &[] };
+    let nodes = voters.iter().map(|voter| {
         describe_quorum_response::Node::default().with_node_id(BrokerId(voter.id.0)).with_listeners(vec![
             describe_quorum_response::Listener::default()
                 .with_name(broker_wire::messages::convert::text("CONTROLLER"))

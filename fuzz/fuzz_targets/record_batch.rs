@@ -1,0 +1,5 @@
+//! Record batches.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| broker_wire::fuzz::fuzz_record_batch(bytes));
