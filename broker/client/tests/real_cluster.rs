@@ -196,6 +196,7 @@ fn the_cluster_and_its_topics_are_described() {
 /// Meant to run while somebody kills and restarts brokers; `KAFKA_SECONDS` says how long.
 #[test]
 #[ignore = "needs a Kafka cluster"]
+#[expect(clippy::disallowed_methods, reason = "a test is told how long to go on")]
 fn nothing_acknowledged_is_lost_repeated_or_reordered() {
     let seconds = std::env::var("KAFKA_SECONDS").map_or(2, |seconds| seconds.parse().unwrap());
     with_cluster("chaos", |client, topic, env| async move {

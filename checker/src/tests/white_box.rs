@@ -414,6 +414,17 @@ fn a_new_controllers_first_election_is_held_against_what_its_predecessor_told() 
     assert_eq!(fired(&judge(&story)), ["clean-election"]);
 }
 
+#[test]
+fn what_a_controller_told_before_another_was_active_is_not_held_against_it() {
+    let mut story = story();
+    // 103 takes broker 3 out while 102 is silent; 102, active again, has no reason to tell of that partition.
+    story.push(Says(103, 0, changed(Some(2), 1, 3, &[2, 1])));
+    story.extend([Says(102, 0, fenced(3, 3)), Says(102, 0, registered(7, 20)), Says(102, 0, registered(8, 21))]);
+    story.push(Says(102, 0, registered(9, 22)));
+    let results = judge(&story);
+    assert_eq!(fired(&results), Vec::<&str>::new(), "{}", told(&results));
+}
+
 /// All of the ISR loses power at once, and what was committed goes with it.
 fn power_loss_of_all(nodes: &[i32]) -> Vec<Event> {
     let mut story = story();
