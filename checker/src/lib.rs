@@ -20,6 +20,7 @@ mod judge;
 mod linearizability;
 mod observed;
 mod ordering;
+pub mod readers;
 mod registry;
 mod replication;
 mod verdict;

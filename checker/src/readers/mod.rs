@@ -1,0 +1,3 @@
+//! Histories recorded elsewhere, in the forms others write them.
+
+pub mod edn;
