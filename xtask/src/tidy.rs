@@ -56,6 +56,8 @@ pub(crate) fn files(root: &Path) -> Result<Vec<String>> {
                 if !matches!(name.to_str(), Some("target" | ".git" | "__pycache__" | "node_modules")) {
                     folders.push(path);
                 }
+            } else if name == ".git" {
+                // A work tree beside the first has a file there, which names a folder of this machine.
             } else if let Ok(inside) = path.strip_prefix(root) {
                 found.push(inside.to_string_lossy().replace('\\', "/"));
             }
