@@ -19,6 +19,8 @@ pub enum Evidence {
 pub struct CheckInfo {
     /// Its stable name.
     pub id: &'static str,
+    /// Its row in the research notes: `B3`, `L1`, `W-R7`. Several checks may judge parts of one row.
+    pub row: &'static str,
     /// What Kafka promises, in one sentence.
     pub guarantee: &'static str,
     /// Where the promise comes from.
@@ -38,9 +40,9 @@ impl CheckInfo {
 }
 
 macro_rules! checks {
-    ($($constant:ident = $evidence:ident $id:literal $loss:literal, $guarantee:literal, $source:literal;)*) => {
+    ($($constant:ident = $evidence:ident $id:literal $row:literal $loss:literal, $guarantee:literal, $source:literal;)*) => {
         $(pub(crate) const $constant: &CheckInfo = &CheckInfo {
-            id: $id, guarantee: $guarantee, source: $source, evidence: Evidence::$evidence, is_loss: $loss,
+            id: $id, row: $row, guarantee: $guarantee, source: $source, evidence: Evidence::$evidence, is_loss: $loss,
         };)*
         /// All checks: first what clients lose by, then what brokers admit, then the end.
         pub const CHECKS: &[CheckInfo] = &[$(*$constant),*];
@@ -48,141 +50,141 @@ macro_rules! checks {
 }
 
 checks! {
-    LOST_WRITE = BlackBox "lost-write" true,
+    LOST_WRITE = BlackBox "lost-write" "B3" true,
         "An acknowledged record stays readable: no reader passes its offset without getting it.",
         "Kafka design, replication; KIP-101, KIP-966";
-    UNSEEN = BlackBox "unseen" true,
+    UNSEEN = BlackBox "unseen" "B4" true,
         "An acknowledged record is there when the log is read to its end.",
         "Kafka design, replication; KIP-966";
-    DIRTY_READ = BlackBox "dirty-read" true,
+    DIRTY_READ = BlackBox "dirty-read" "W-R13" true,
         "A record that a consumer was given is committed: it does not vanish afterwards.",
         "high watermark; KIP-101, KIP-966 (ConsistentRead)";
-    INCONSISTENT_OFFSET = BlackBox "inconsistent-offset" true,
+    INCONSISTENT_OFFSET = BlackBox "inconsistent-offset" "B1" true,
         "An offset names one record for ever: nobody sees another one there.",
         "KIP-101, KIP-279, KIP-320";
-    FAILED_WRITE_READ = BlackBox "failed-write-read" false,
+    FAILED_WRITE_READ = BlackBox "failed-write-read" "B10" false,
         "A record that was refused for good is never read.",
         "produce error codes without effect";
-    DUPLICATE = BlackBox "duplicate" false,
+    DUPLICATE = BlackBox "duplicate" "B2" false,
         "An idempotent producer's record enters the log once, whatever is retried.",
         "KIP-98, KIP-360";
-    CONTIGUITY = BlackBox "contiguity" false,
+    CONTIGUITY = BlackBox "contiguity" "B5" false,
         "A fetch returns every visible record of the range it covers, once, in order, and none before its position.",
         "Fetch API";
-    POLL_SKIP = BlackBox "poll-skip" false,
+    POLL_SKIP = BlackBox "poll-skip" "B6" false,
         "A consumer that does not seek gets every record between two polls.",
         "KafkaConsumer position";
-    NONMONOTONIC_POLL = BlackBox "nonmonotonic-poll" false,
+    NONMONOTONIC_POLL = BlackBox "nonmonotonic-poll" "B6" false,
         "A consumer that does not seek never goes back.",
         "KafkaConsumer position";
-    NONMONOTONIC_SEND = BlackBox "nonmonotonic-send" false,
+    NONMONOTONIC_SEND = BlackBox "nonmonotonic-send" "B8" false,
         "Records of one producer to one partition lie in the log in the order they were sent.",
         "KIP-98; max.in.flight.requests.per.connection";
-    GARBAGE_READ = BlackBox "garbage-read" false,
+    GARBAGE_READ = BlackBox "garbage-read" "B12" false,
         "Every record read was sent to that partition.",
         "Kafka design";
-    FUTURE_READ = BlackBox "future-read" false,
+    FUTURE_READ = BlackBox "future-read" "B12" false,
         "No record is read before it is sent.",
         "real time";
-    RECORD_INTEGRITY = BlackBox "record-integrity" false,
+    RECORD_INTEGRITY = BlackBox "record-integrity" "B13" false,
         "A record is read as it was sent: key, value, headers and timestamp.",
         "record format v2, CRC-32C";
-    ISOLATION_BOUND = BlackBox "isolation-bound" false,
+    ISOLATION_BOUND = BlackBox "isolation-bound" "B19" false,
         "A fetch returns nothing at or past its own high watermark (last stable offset when read_committed), and log start <= last stable offset <= high watermark.",
         "Fetch API; KIP-98";
-    STALE_POLL = BlackBox "stale-poll" false,
+    STALE_POLL = BlackBox "stale-poll" "B18" false,
         "The high watermark told by a current leader covers every record acknowledged before the fetch was sent.",
         "KIP-207; acks=all";
-    APPEND_ORDER = BlackBox "l1-append-order" false,
+    APPEND_ORDER = BlackBox "l1-append-order" "L1" false,
         "A partition is a linearizable log: a record sent after another was acknowledged gets the higher offset, and an end offset read afterwards is past it.",
         "linearizability of appends; KIP-207";
-    UNRESOLVED_OP = BlackBox "unresolved-op" false,
+    UNRESOLVED_OP = BlackBox "unresolved-op" "V6" false,
         "Every operation of a client returns, with success or an error, within its timeout.",
         "delivery.timeout.ms, default.api.timeout.ms";
 
-    LEADER_PER_EPOCH = WhiteBox "leader-per-epoch" false,
+    LEADER_PER_EPOCH = WhiteBox "leader-per-epoch" "W-R1" false,
         "At most one incarnation of one broker appends to a partition as leader of one leader epoch.",
         "KIP-101, KIP-320; KIP-631";
-    LEADER_COMPLETENESS = WhiteBox "leader-completeness" true,
+    LEADER_COMPLETENESS = WhiteBox "leader-completeness" "W-R11" true,
         "A leader elected from the ISR has every committed record.",
         "ISR replication; KIP-966 (LeaderCompleteness)";
-    COMMITTED_TRUNCATED = WhiteBox "committed-truncated" true,
+    COMMITTED_TRUNCATED = WhiteBox "committed-truncated" "W-R15" true,
         "A member of the ISR never truncates a committed record.",
         "KIP-101, KIP-279, KIP-320";
-    LOG_MATCHING = WhiteBox "log-matching" true,
+    LOG_MATCHING = WhiteBox "log-matching" "W-R12" true,
         "Two replicas agree below their high watermarks, and the same offset and leader epoch mean the same batch and the same log before it.",
         "KIP-101, KIP-279 (LogMatching)";
-    ACK_RULE = WhiteBox "ack-rule" false,
+    ACK_RULE = WhiteBox "ack-rule" "W-R21" false,
         "acks=all succeeds only for a record below the high watermark, while the ISR has min.insync.replicas members.",
         "acks=all; KIP-966";
-    HIGH_WATERMARK = WhiteBox "high-watermark" false,
+    HIGH_WATERMARK = WhiteBox "high-watermark" "W-R7" false,
         "A leader's high watermark is at most the log end of every member of its ISR, a follower's at most what a leader has set.",
         "KIP-497, KIP-966";
-    HIGH_WATERMARK_MONOTONE = WhiteBox "high-watermark-monotone" false,
+    HIGH_WATERMARK_MONOTONE = WhiteBox "high-watermark-monotone" "W-R8" false,
         "A leader's high watermark never falls within its leader epoch.",
         "KIP-207, KIP-966";
-    LEADER_IN_ISR = WhiteBox "leader-in-isr" false,
+    LEADER_IN_ISR = WhiteBox "leader-in-isr" "W-R3" false,
         "A partition's leader is in its ISR.",
         "KIP-497, KIP-631";
-    ISR_OF_REPLICAS = WhiteBox "isr-of-replicas" false,
+    ISR_OF_REPLICAS = WhiteBox "isr-of-replicas" "W-R4" false,
         "The ISR is a subset of the replicas, without repeats, and never empty.",
         "KIP-497, KIP-966";
-    ISR_UNFENCED = WhiteBox "isr-unfenced" false,
+    ISR_UNFENCED = WhiteBox "isr-unfenced" "W-R5" false,
         "A fenced broker does not join the ISR, and leaves it unless it is its last member.",
         "KIP-841, KIP-903";
-    CLEAN_ELECTION = WhiteBox "clean-election" true,
+    CLEAN_ELECTION = WhiteBox "clean-election" "W-R18" true,
         "A new leader comes from the ISR.",
         "unclean.leader.election.enable; KIP-966";
-    REGISTRATION_EPOCHS = WhiteBox "registration-epochs" false,
+    REGISTRATION_EPOCHS = WhiteBox "registration-epochs" "W-R2" false,
         "Every change of a partition adds one to its partition epoch, a change of leader adds one to its leader epoch, and neither ever falls.",
         "KIP-320, KIP-497";
-    REGISTRATION_AGREEMENT = WhiteBox "registration-agreement" false,
+    REGISTRATION_AGREEMENT = WhiteBox "registration-agreement" "W-R23" false,
         "All controllers replay the same registrations: one partition epoch means one leader, one ISR, one set of replicas.",
         "KIP-500, KIP-631 (state machine safety)";
-    BROKER_EPOCHS = WhiteBox "broker-epochs" false,
+    BROKER_EPOCHS = WhiteBox "broker-epochs" "W-R22" false,
         "Every registration of a broker gets a higher broker epoch.",
         "KIP-631, KIP-841";
-    QUORUM_LEADER_PER_EPOCH = WhiteBox "quorum-leader-per-epoch" false,
+    QUORUM_LEADER_PER_EPOCH = WhiteBox "quorum-leader-per-epoch" "W-K1" false,
         "All nodes that know a leader of a quorum epoch know the same one.",
         "KIP-595 (NeverTwoLeadersInSameEpoch)";
-    QUORUM_VOTE = WhiteBox "quorum-vote" false,
+    QUORUM_VOTE = WhiteBox "quorum-vote" "W-K3" false,
         "A voter votes for one candidate in one quorum epoch, also across restarts.",
         "KIP-595, KIP-996";
-    QUORUM_EPOCH_MONOTONE = WhiteBox "quorum-epoch-monotone" false,
+    QUORUM_EPOCH_MONOTONE = WhiteBox "quorum-epoch-monotone" "W-K2" false,
         "A node's quorum epoch never falls, also across restarts.",
         "KIP-595 (MonotonicEpoch)";
-    QUORUM_HIGH_WATERMARK = WhiteBox "quorum-high-watermark" false,
+    QUORUM_HIGH_WATERMARK = WhiteBox "quorum-high-watermark" "W-K8" false,
         "A quorum leader's high watermark is on a majority of the voters, past the start of its epoch, and never below that of an earlier leader.",
         "KIP-595 (MonotonicHighWatermark, MajorityReachedHighWatermark)";
-    METADATA_LEADER_COMPLETENESS = WhiteBox "metadata-leader-completeness" true,
+    METADATA_LEADER_COMPLETENESS = WhiteBox "metadata-leader-completeness" "W-K5" true,
         "An elected controller has every committed metadata record.",
         "KIP-595 (LeaderHasAllAckedValues)";
-    METADATA_TRUNCATED = WhiteBox "metadata-truncated" true,
+    METADATA_TRUNCATED = WhiteBox "metadata-truncated" "W-K9" true,
         "A voter never truncates a committed metadata record.",
         "KIP-595";
-    METADATA_LOG_MATCHING = WhiteBox "metadata-log-matching" true,
+    METADATA_LOG_MATCHING = WhiteBox "metadata-log-matching" "W-K4" true,
         "Two metadata logs agree below their high watermarks, and the same offset and epoch mean the same batch and the same log before it.",
         "KIP-595 (NoLogDivergence)";
 
-    LEADER_EVERYWHERE = End "leader-everywhere" false,
+    LEADER_EVERYWHERE = End "leader-everywhere" "V3" false,
         "Once faults end, every partition with a living replica that may lead gets a leader.",
         "KIP-631";
-    ISR_FULL = End "isr-full" false,
+    ISR_FULL = End "isr-full" "V4" false,
         "Once faults end, every living replica rejoins the ISR.",
         "replica.lag.time.max.ms; KIP-497";
-    HIGH_WATERMARK_AT_END = End "high-watermark-at-log-end" false,
+    HIGH_WATERMARK_AT_END = End "high-watermark-at-log-end" "V5" false,
         "Once traffic ends, the high watermark reaches the log's end on every replica.",
         "ISR replication";
-    REPLICAS_EQUAL = End "replicas-equal" true,
+    REPLICAS_EQUAL = End "replicas-equal" "W-S11" true,
         "Once traffic ends, all replicas of a partition are equal to the byte.",
         "Fetch API: followers copy batches as they are";
-    ONE_CONTROLLER = End "one-controller" false,
+    ONE_CONTROLLER = End "one-controller" "V1" false,
         "Once faults end, all controllers follow one of them and share its high watermark.",
         "KIP-595";
-    BROKERS_UNFENCED = End "brokers-unfenced" false,
+    BROKERS_UNFENCED = End "brokers-unfenced" "V2" false,
         "Once faults end, every running broker is registered and unfenced.",
         "KIP-631";
-    CANARIES = End "canaries" false,
+    CANARIES = End "canaries" "V10" false,
         "Once faults end, the cluster serves new requests.",
         "liveness";
 }
@@ -230,7 +232,7 @@ mod tests {
     fn the_page_of_invariants_has_every_check_in_its_own_words() {
         let page = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/INVARIANTS.md"));
         for check in CHECKS {
-            let row = format!("| `{}` | {} | {} |", check.id, check.guarantee, check.source);
+            let row = format!("| `{}` | {} | {} | {} |", check.id, check.row, check.guarantee, check.source);
             assert!(page.contains(&row), "docs/INVARIANTS.md lacks: {row}");
         }
         let names = page.lines().filter(|line| line.starts_with("| `") && line.contains(".rs`")).count();
@@ -243,6 +245,7 @@ mod tests {
         assert_eq!(names.len(), CHECKS.len());
         for check in CHECKS {
             assert!(check.guarantee.ends_with('.') && check.guarantee.starts_with(char::is_alphabetic), "{}", check.id);
+            assert!(check.row.starts_with(['B', 'L', 'T', 'V', 'W']), "{}: {}", check.id, check.row);
             assert_eq!(CheckInfo::find(check.id), Some(check));
         }
     }
