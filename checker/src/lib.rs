@@ -21,6 +21,7 @@ mod linearizability;
 mod observed;
 mod ordering;
 pub mod readers;
+mod recorded;
 mod registry;
 mod replication;
 mod verdict;
@@ -33,6 +34,7 @@ pub use history::{
 pub use jsonl::{read_history, read_recording, write_history, write_recording};
 pub use judge::judge;
 pub use observed::WhiteBox;
+pub use recorded::{Judged, Model, Options, judge_text};
 pub use registry::{CHECKS, CheckInfo, Evidence};
 pub use verdict::{CheckOutcome, CheckResult, Progress, Verdict, Violation, verdict};
 

@@ -1,0 +1,49 @@
+//! Jepsen's log: one line an invocation or a return, the fields in EDN.
+
+use super::edn::{Kind, Reader, Value};
+
+/// Who logs operations. Lines of others are skipped.
+pub(super) const LOGGER: &str = "jepsen.util";
+
+/// The operations' lines, each as the map that EDN histories have.
+///
+/// # Errors
+/// A line that is no line of a log, and one of an operation that is cut or wrong.
+pub(super) fn entries(text: &str) -> impl Iterator<Item = Result<Value<'_>, String>> {
+    let lines = (1u32..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
+    lines.filter_map(|(number, line)| entry(line, number).map_err(|what| format!("line {number}: {what}")).transpose())
+}
+
+fn entry(line: &str, number: u32) -> Result<Option<Value<'_>>, String> {
+    let Some((_, fields)) = line.split_once(LOGGER) else {
+        let levels = ["INFO", "WARN", "ERROR", "DEBUG", "FATAL", "TRACE"];
+        return match levels.iter().any(|level| line.contains(level)) {
+            true => Ok(None),
+            false => Err("this is no line of a log".to_owned()),
+        };
+    };
+    let fields =
+        fields.strip_prefix(": ").unwrap_or(fields).trim_start_matches(|c: char| c.is_whitespace() || c == '-');
+    if fields.starts_with(char::is_alphabetic) {
+        // Talk, no operation.
+        return Ok(None);
+    }
+    let fields: Result<Vec<Value<'_>>, _> = Reader::new(fields).collect();
+    let mut fields = fields.map_err(|error| error.what)?.into_iter();
+    let wanted = ["process", "type", "f", "value", "error"];
+    let mut pairs = Vec::with_capacity(wanted.len());
+    for name in wanted {
+        match fields.next() {
+            Some(value) => {
+                let key = Value { line: number, kind: Kind::Keyword(name) };
+                pairs.push((key, Value { line: number, ..value }));
+            }
+            None if name == "error" => {}
+            None => return Err(format!("the {name} is missing: a line has process, type, function and value")),
+        }
+    }
+    match fields.next() {
+        Some(more) => Err(format!("`{more}` is one field too many: a line has process, type, function, value, error")),
+        None => Ok(Some(Value { line: number, kind: Kind::Map(pairs) })),
+    }
+}
