@@ -194,8 +194,9 @@ class Processes:
 
     name = "processes"
 
-    def __init__(self, folder, overrides=()):
+    def __init__(self, folder, overrides=(), inside=None):
         self.folder = folder
+        self.inside = inside or {}  # by node: what its process is started with, to see another file system
         ports = free_ports(9)
         self.ports, self.controller_ports, self.metrics_ports = ports[:3], ports[3:6], ports[6:]
         self.bootstrap = ",".join(f"127.0.0.1:{port}" for port in self.ports)
@@ -216,7 +217,7 @@ class Processes:
                 *overrides,
             ]
             self.properties(id).write_text("\n".join(lines) + "\n")
-            run([BROKER, "format", "-t", self.cluster_id, "-c", str(self.properties(id))])
+            run([*self.inside.get(id, []), BROKER, "format", "-t", self.cluster_id, "-c", str(self.properties(id))])
 
     def dir(self, id):
         return self.folder / f"{id}"
@@ -225,7 +226,7 @@ class Processes:
         return self.folder / f"{id}.properties"
 
     def launch(self, id):
-        args = [BROKER, "start", "-c", str(self.properties(id)), "--log", os.environ.get("CLIENTS_LOG", "info"),
+        args = [*self.inside.get(id, []), BROKER, "start", "-c", str(self.properties(id)), "--log", os.environ.get("CLIENTS_LOG", "info"),
                 "--metrics", f"127.0.0.1:{self.metrics_ports[id - 1]}"]
         self.processes[id] = Process(f"broker-{id}", args, self.folder)
 
@@ -243,6 +244,10 @@ class Processes:
         lives = self.lives(id)
         self.launch(id)
         self.processes[id].wait_for("is ready after", times=lives + 1)
+
+    def leaders(self, topic):
+        seen = AdminClient({"bootstrap.servers": self.bootstrap}).list_topics(timeout=10)
+        return {p.leader for p in seen.topics[topic].partitions.values()}
 
     def lives(self, id):
         return (self.folder / f"broker-{id}.out").read_text().count("is ready after")
@@ -752,6 +757,82 @@ def kill_checks(folder, kills):
         cluster.kill()
 
 
+# ---------------------------------------------------------------- a full disk
+
+class SmallDisk:
+    """A tmpfs at `at` that only a holder process, and what runs `inside` its namespace, can see."""
+
+    def __init__(self, at, mebibytes):
+        self.at, self.holder, self.inside = at, None, []
+        at.mkdir()
+        for unshare, nsenter in ((["-m"], ["-m"]), (["-U", "-r", "-m"], ["-U", "-m", "--preserve-credentials"])):
+            script = f"mount -t tmpfs -o size={mebibytes}m tmpfs '{at}' && echo mounted && exec sleep infinity"
+            holder = subprocess.Popen(["unshare", *unshare, "sh", "-c", script], stdout=subprocess.PIPE,
+                                      stderr=subprocess.DEVNULL)
+            if holder.stdout.readline().strip() == b"mounted":
+                self.holder, self.inside = holder, ["nsenter", "-t", str(holder.pid), *nsenter]
+                return
+            holder.wait()
+
+    def grow(self, mebibytes):
+        run([*self.inside, "mount", "-o", f"remount,size={mebibytes}m", str(self.at)])
+
+    def end(self):
+        if self.holder is not None:
+            self.holder.kill()
+            self.holder.wait()
+
+
+def full_disk_checks(folder):
+    """The disk of broker 3, its only one, fills up while a producer floods."""
+    disk = SmallDisk(folder / "3", 48)
+    if disk.holder is None:
+        TALLY.skip("full disk: a log directory that fills up", "no tmpfs may be mounted here")
+        return
+    cluster = Processes(folder, ["broker.session.timeout.ms=3000", "replica.lag.time.max.ms=10000"],
+                        inside={3: disk.inside})
+    try:
+        if not TALLY.check("full disk: three processes start", cluster.start):
+            return
+        client = AdminClient({"bootstrap.servers": cluster.bootstrap})
+        client.create_topics([ConfluentTopic("flood", Flood.PARTITIONS, 3)])["flood"].result(20)
+        cluster.await_isr(["flood"])
+        flood = Flood(cluster.bootstrap, "flood")
+
+        def fills():
+            victim = cluster.processes[3]
+            code = victim.process.wait(120)
+            expect(code == 1, "exits", code, victim.last_error())
+            said = victim.last_error()
+            expect("No space left" in said or "ENOSPC" in said or "os error 28" in said, "does not say why:", said)
+            return said.strip().splitlines()[-1][:160]
+
+        def serve_on():
+            until(30, "the others lead everything", lambda: cluster.leaders("flood") <= {1, 2} or cluster.leaders("flood"))
+            acked = lambda: sum(1 for one in flood.acked for offset in one[-2_000_000:] if offset >= 0)
+            before = acked()
+            until(30, "records are acknowledged without it", lambda: acked() > before + 1000 or acked() - before)
+
+        try:
+            TALLY.check("full disk: the log directory is offline, the broker says why and exits 1", fills)
+            TALLY.check("full disk: the others serve on", serve_on)
+        finally:
+            TALLY.check("full disk: every record is decided", flood.end)
+
+        def space_again():
+            disk.grow(2048)
+            cluster.restart(3)
+            cluster.await_isr(["flood"], 120)
+            expect(not flood.failures, dict(flood.failures))
+            return judge(flood, cluster.bootstrap)
+
+        TALLY.check("full disk: with space and a restart all is there, on every replica", space_again)
+        TALLY.check("full disk: SIGTERM ends every process with 0", cluster.stop)
+    finally:
+        cluster.kill()
+        disk.end()
+
+
 # ---------------------------------------------------------------- metrics
 
 def metrics_checks(cluster):
@@ -872,7 +953,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=3)
     parser.add_argument("--records", type=int, default=100_000)
-    parser.add_argument("--only", default="bad-input,dev,processes,kill")
+    parser.add_argument("--only", default="bad-input,dev,processes,kill,full-disk")
     parser.add_argument("--keep", action="store_true", help="leave the folder with data and logs")
     args = parser.parse_args()
     root = pathlib.Path(tempfile.mkdtemp(prefix="clients-"))
@@ -887,10 +968,12 @@ def main():
                 cluster_checks(Processes(folder, ["log.index.interval.bytes=512"]), args)
             elif part == "kill":
                 kill_checks(folder, args.kills)
+            elif part == "full-disk":
+                full_disk_checks(folder)
             elif part == "bad-input":
                 bad_input_checks(folder)
             else:
-                parser.error(f"--only {part}: bad-input, dev, processes, kill")
+                parser.error(f"--only {part}: bad-input, dev, processes, kill, full-disk")
         except Exception:
             TALLY.failed += 1
             traceback.print_exc()

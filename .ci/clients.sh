@@ -3,7 +3,7 @@
 #
 #   .ci/clients.sh                     everything
 #   .ci/clients.sh --kills 20          a longer kill loop
-#   .ci/clients.sh --only dev,kill     some parts: dev, processes, kill, bad-input
+#   .ci/clients.sh --only dev,kill     some parts: bad-input, dev, processes, kill, full-disk
 #
 # BROKER names a binary to test; without it the one of this checkout is built. The clients are kept in
 # ${CI_CLIENTS_HOME:-~/.cache/kafka-trial-clients}. Without Java or Maven the Java tools are passed over, and said so.

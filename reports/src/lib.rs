@@ -6,5 +6,5 @@ mod json;
 mod run_report;
 pub mod terminal;
 
-pub use json::{run_json, schema};
+pub use json::run_json;
 pub use run_report::{CheckLine, FaultLine, RunReport};

@@ -183,3 +183,103 @@ fn reasons(check: &CheckLine) -> String {
 pub fn seconds(ms: u64) -> String {
     format!("{}.{:03}s", ms / 1000, ms % 1000)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use checker::Violation;
+
+    fn check(id: &str, outcome: CheckOutcome, opportunities: u64) -> CheckLine {
+        CheckLine { id: id.to_owned(), outcome, opportunities, allowed: [].into(), violations: 0 }
+    }
+
+    fn passed() -> RunReport {
+        RunReport {
+            scenario: "leader-crash".to_owned(),
+            question: "Is an acknowledged write safe when its leader loses power?".to_owned(),
+            seed: 42,
+            verdict: Verdict::Pass,
+            expected: Verdict::Pass,
+            reasons: Vec::new(),
+            fingerprint: 0x0123_4567_89ab_cdef_0011_2233_4455_6677,
+            events: 104_512,
+            simulated_ms: 61_250,
+            marks: [("leader-elected".to_owned(), 9)].into(),
+            faults: vec![
+                FaultLine {
+                    kind: "power-loss".to_owned(),
+                    target: "leader(orders-0) = broker-2".to_owned(),
+                    from_ms: 5_012,
+                    to_ms: Some(8_012),
+                    effects: [("nodes stopped".to_owned(), 1), ("writes lost".to_owned(), 0)].into(),
+                    required: true,
+                },
+                FaultLine {
+                    kind: "slow-disk".to_owned(),
+                    target: "broker-3".to_owned(),
+                    from_ms: 20_000,
+                    to_ms: None,
+                    effects: [].into(),
+                    required: false,
+                },
+            ],
+            checks: vec![
+                check("lost-write", CheckOutcome::Pass, 5_950),
+                check("l1-append-order", CheckOutcome::Pass, 17_850),
+                check("metadata-truncated", CheckOutcome::Vacuous, 0),
+            ],
+            violations: Vec::new(),
+            story: vec![
+                "At 5.012s broker-2, the leader of orders-0, lost power.".to_owned(),
+                "At 5.894s broker-1 was elected leader of orders-0 in leader epoch 1.".to_owned(),
+            ],
+            traffic: "5,950 records sent, 5,950 acknowledged, 11,900 read.".to_owned(),
+            reproduce: "cargo trial run leader-crash --seed 000000000000002a".to_owned(),
+        }
+    }
+
+    fn violated() -> RunReport {
+        let guarantee = "An acknowledged record stays readable: no reader passes its offset without getting it.";
+        let violation = |record: &str| Violation {
+            check: "lost-write".to_owned(),
+            guarantee: guarantee.to_owned(),
+            evidence: vec![
+                format!("record {record} was acknowledged at offset 17 of orders-0 at 5.010s"),
+                "reader-1 read up to offset 40 of orders-0 at 9.120s and never got it".to_owned(),
+            ],
+            at_ns: Some(9_120_000_000),
+        };
+        let mut report = passed();
+        report.scenario = "acks-1-power-loss".to_owned();
+        report.verdict = Verdict::Violation;
+        report.reasons = vec![format!("lost-write (3 times): {guarantee}")];
+        report.violations = vec![violation("7"), violation("8"), violation("9")];
+        report.checks[0] = CheckLine { outcome: CheckOutcome::Violation, violations: 3, ..report.checks[0].clone() };
+        report.checks[1].allowed = [("acks-1-power-loss".to_owned(), 2)].into();
+        report.checks.push(check("log-matching", CheckOutcome::Unknown, 9));
+        report
+    }
+
+    #[test]
+    fn a_pass_is_told_in_one_screen() {
+        insta::assert_snapshot!(render(&passed(), false, false));
+    }
+
+    #[test]
+    fn a_violation_is_told_with_its_evidence() {
+        insta::assert_snapshot!(render(&violated(), false, false));
+    }
+
+    #[test]
+    fn verbose_tells_every_check_and_every_violation_that_was_kept() {
+        insta::assert_snapshot!(render(&violated(), false, true));
+    }
+
+    #[test]
+    fn colours_change_no_word() {
+        let plain = render(&violated(), false, false);
+        let painted = render(&violated(), true, false);
+        assert!(!plain.contains('\u{1b}') && painted.contains('\u{1b}'));
+        assert_eq!(anstream::adapter::strip_str(&painted).to_string(), plain);
+    }
+}

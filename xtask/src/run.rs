@@ -26,12 +26,12 @@ pub(crate) fn succeed(mut command: Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs to the end and gives its exit code; its output goes nowhere.
-pub(crate) fn code_of(mut command: Command) -> Result<i32> {
+/// Runs to the end and gives its exit code and what it printed.
+pub(crate) fn code_and_output_of(mut command: Command) -> Result<(i32, String)> {
     let told = told(&command);
-    let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
-    let status = status.with_context(|| format!("cannot run {told}"))?;
-    status.code().with_context(|| format!("{told}: {status}"))
+    let output = command.stderr(Stdio::null()).output().with_context(|| format!("cannot run {told}"))?;
+    let code = output.status.code().with_context(|| format!("{told}: {}", output.status))?;
+    Ok((code, String::from_utf8_lossy(&output.stdout).into_owned()))
 }
 
 /// Runs to the end and gives what it printed; anything but success is an error.

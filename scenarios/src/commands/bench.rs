@@ -27,6 +27,7 @@ pub(super) fn bench(args: &BenchArgs, common: &Common) -> ExitCode {
         Format::Json => println!(
             "{:#}",
             json!({
+                "schema": "kafka-trial/bench/v1",
                 "produces_per_cpu_second": produces.round(),
                 "idle_simulated_seconds_per_cpu_second": idle.round(),
                 "run_60s_cpu_seconds": run,

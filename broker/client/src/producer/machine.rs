@@ -606,6 +606,7 @@ impl<T> Machine<T> {
     }
 
     /// What must hold after every step.
+    #[cfg(any(test, debug_assertions))]
     pub(crate) fn check_invariants(&self) {
         for partition in self.partitions.values() {
             partition.check_invariants();
@@ -645,6 +646,7 @@ fn number<T>(identity: &mut Identity, partition: &mut Partition<T>, index: usize
     true
 }
 
+#[cfg(any(test, debug_assertions))]
 fn request_of<T>(batch: &Batch<T>) -> u64 {
     match batch.place {
         Place::InFlight { request } => request,

@@ -131,6 +131,7 @@ impl<T> Partition<T> {
     }
 
     /// Every number in flight or waiting is one of the session, rising along the queue.
+    #[cfg(any(test, debug_assertions))]
     pub(super) fn check_invariants(&self) {
         let mut last: Option<i32> = None;
         for batch in &self.queue {
