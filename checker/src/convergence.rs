@@ -2,12 +2,14 @@
 
 use crate::context::Context;
 use crate::findings::Findings;
+use crate::isr::registration::Registration;
 use crate::registry::{
-    BROKERS_UNFENCED, CANARIES, Evidence, HIGH_WATERMARK_AT_END, ISR_FULL, LEADER_EVERYWHERE, ONE_CONTROLLER,
-    REPLICAS_EQUAL,
+    BROKERS_UNFENCED, CANARIES, Evidence, HIGH_WATERMARK_AT_END, ISR_FULL, LEADER_EVERYWHERE, METADATA_EVERYWHERE,
+    ONE_CONTROLLER, REPLICAS_EQUAL,
 };
 use crate::verdict::CheckResult;
 use broker_types::{LeaderEpoch, NodeId, Offset, TopicIdPartition};
+use std::collections::BTreeMap;
 
 /// The cluster once faults have ended, traffic has stopped and it had its time to get well.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -16,6 +18,8 @@ pub struct EndState {
     pub partitions: Vec<PartitionEnd>,
     /// The controllers as they see the quorum; empty when nobody asked.
     pub controllers: Vec<ControllerEnd>,
+    /// What every running node knows of the metadata; empty when nobody asked.
+    pub images: Vec<ImageEnd>,
     /// Brokers that run, and whether they are registered and unfenced; empty when nobody asked.
     pub brokers: Vec<BrokerEnd>,
     /// What was tried at the end on purpose, to see that the cluster serves.
@@ -83,6 +87,17 @@ pub struct ControllerEnd {
     pub high_watermark: Offset,
 }
 
+/// The metadata that one running node has replayed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ImageEnd {
+    /// Which node.
+    pub node: NodeId,
+    /// First metadata offset that it has not replayed.
+    pub end: Offset,
+    /// The partitions it knows of.
+    pub partitions: BTreeMap<TopicIdPartition, Registration>,
+}
+
 /// One running broker at the end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BrokerEnd {
@@ -102,7 +117,7 @@ pub struct Canary {
 }
 
 /// Judges the end of a run: `leader-everywhere`, `isr-full`, `high-watermark-at-log-end`, `replicas-equal`,
-/// `one-controller`, `brokers-unfenced`, `canaries`.
+/// `one-controller`, `metadata-everywhere`, `brokers-unfenced`, `canaries`.
 #[must_use]
 pub fn converged(end: &EndState, ctx: &Context) -> Vec<CheckResult> {
     let mut out = Findings::of(Evidence::End);
@@ -113,6 +128,7 @@ pub fn converged(end: &EndState, ctx: &Context) -> Vec<CheckResult> {
         has_equal_replicas(partition, ctx, &mut out);
     }
     one_controller(end, ctx, &mut out);
+    metadata_everywhere(end, ctx, &mut out);
     for broker in &end.brokers {
         out.opportunity(BROKERS_UNFENCED, 1);
         if !broker.unfenced {
@@ -248,5 +264,37 @@ fn one_controller(end: &EndState, ctx: &Context, out: &mut Findings) {
             };
             end.controllers.iter().map(tell).collect()
         });
+    }
+}
+
+/// V4, the half about what nodes know: the newest registration of every partition has reached all of them.
+fn metadata_everywhere(end: &EndState, ctx: &Context, out: &mut Findings) {
+    let mut newest: BTreeMap<TopicIdPartition, (&Registration, NodeId)> = BTreeMap::new();
+    for image in &end.images {
+        for (partition, registration) in &image.partitions {
+            let known = newest.entry(*partition).or_insert((registration, image.node));
+            if registration.partition_epoch > known.0.partition_epoch {
+                *known = (registration, image.node);
+            }
+        }
+    }
+    for image in &end.images {
+        for (partition, (registration, by)) in &newest {
+            out.opportunity(METADATA_EVERYWHERE, 1);
+            let own = image.partitions.get(partition);
+            if own.is_some_and(|own| own.partition_epoch >= registration.partition_epoch) {
+                continue;
+            }
+            out.find(METADATA_EVERYWHERE, ctx, None, None, || {
+                let (name, node, by) = (ctx.partition_name(*partition), ctx.node_name(image.node), ctx.node_name(*by));
+                vec![
+                    format!("{name}: {by} knows {}", registration.tell(ctx)),
+                    match own {
+                        Some(own) => format!("{node}, which has replayed up to {}, knows {}", image.end, own.tell(ctx)),
+                        None => format!("{node}, which has replayed up to {}, does not know it", image.end),
+                    },
+                ]
+            });
+        }
     }
 }

@@ -27,10 +27,13 @@ mod replication;
 mod verdict;
 
 pub use context::{Allowed, Context, Excuse, ExcuseKind, Loss, LossKind, PartitionRules};
-pub use convergence::{BatchEnd, BrokerEnd, Canary, ControllerEnd, EndState, PartitionEnd, ReplicaEnd, converged};
+pub use convergence::{
+    BatchEnd, BrokerEnd, Canary, ControllerEnd, EndState, ImageEnd, PartitionEnd, ReplicaEnd, converged,
+};
 pub use history::{
     Acks, History, Isolation, Op, OpId, OpKind, Outcome, Poll, Read, Send, SessionId, SimTime, TailRead, ValueId,
 };
+pub use isr::registration::Registration;
 pub use jsonl::{read_history, read_recording, write_history, write_recording};
 pub use judge::judge;
 pub use observed::WhiteBox;

@@ -149,10 +149,9 @@ impl WhiteBox {
                     partition_epoch: *partition_epoch,
                     isr: isr.clone(),
                     replicas: replicas.clone(),
-                    unclean: *unclean,
                 };
                 let out = &mut self.findings;
-                if self.registrations.changed(&self.ctx, out, place, *partition, &registration) {
+                if self.registrations.changed(&self.ctx, out, place, *partition, (&registration, *unclean)) {
                     let rules = self.ctx.rules(*partition);
                     let set = self.partition(*partition);
                     let elected = (*leader, *leader_epoch, *unclean);
@@ -264,7 +263,7 @@ impl WhiteBox {
                 }
             }
         }
-        self.registrations.finish(&self.ctx, &mut self.findings);
+        self.registrations.finish(&self.ctx, &mut self.findings, &end.images);
         for set in &self.partitions {
             set.count(&mut self.findings);
         }

@@ -139,7 +139,7 @@ checks! {
         "Every change of a partition adds one to its partition epoch, a change of leader adds one to its leader epoch, and neither ever falls.",
         "KIP-320, KIP-497";
     REGISTRATION_AGREEMENT = WhiteBox "registration-agreement" "W-R23" false,
-        "All controllers replay the same registrations: one partition epoch means one leader, one ISR, one set of replicas.",
+        "All nodes replay the same registrations: one partition epoch means one leader, one ISR, one set of replicas.",
         "KIP-500, KIP-631 (state machine safety)";
     BROKER_EPOCHS = WhiteBox "broker-epochs" "W-R22" false,
         "Every registration of a broker gets a higher broker epoch.",
@@ -181,6 +181,9 @@ checks! {
     ONE_CONTROLLER = End "one-controller" "V1" false,
         "Once faults end, all controllers follow one of them and share its high watermark.",
         "KIP-595";
+    METADATA_EVERYWHERE = End "metadata-everywhere" "V4" false,
+        "Once faults end, every running node knows the newest registration of every partition.",
+        "KIP-500, KIP-631 (EventuallyMetadataConverges)";
     BROKERS_UNFENCED = End "brokers-unfenced" "V2" false,
         "Once faults end, every running broker is registered and unfenced.",
         "KIP-631";

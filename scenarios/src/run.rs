@@ -3,7 +3,7 @@
 //! Boot the cluster and its topics; let clients and faults do their worst for the scenario's duration; end every fault
 //! and start every node; wait until the cluster is whole; read everything once more; judge.
 
-use crate::cluster::{Cluster, Shared, bootstrap, end_state, faults::Faults, node_name};
+use crate::cluster::{Cluster, Shared, bootstrap, controllers_agree, end_state, faults::Faults, node_name};
 use crate::file::{Allowed as FileAllowed, ConfigValue, ExpectedVerdict, Produce, Scenario, Workload};
 use crate::nemesis::{Schedule, resolve};
 use crate::recorder::{Recorder, START, moment};
@@ -289,6 +289,9 @@ async fn drive(
         brought.reached_end.extend(workload::read_to_end(admin.clone(), scene.clone(), name).await);
     }
     report_progress(&progress, &world, &brought, &recorder);
+    // A controller commits a record of its own every half second; between two of them the others know as much.
+    let agree = || controllers_agree(&cluster);
+    let _ = world.wait_for(world.now() + Duration::from_secs(10), Duration::from_millis(5), agree).await;
     let state = end_state(&cluster, canaries);
     (brought.faults, brought.without_effect) = faults.account();
     if let Some(judge) = shared.take_judge() {
@@ -452,6 +455,7 @@ fn context(scenario: &Scenario) -> Context {
 fn is_whole(cluster: &Cluster) -> bool {
     let down = cluster.hosts.values().any(|host| !cluster.world.is_up(*host));
     !down
+        && controllers_agree(cluster)
         && cluster.shared.view(|view| {
             let brokers: Vec<NodeId> = cluster.hosts.keys().copied().filter(|node| node.0 <= 100).collect();
             brokers.iter().all(|broker| view.unfenced.get(broker).copied().unwrap_or(false))

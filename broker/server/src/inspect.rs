@@ -1,12 +1,40 @@
 //! A read-only look at what a node believes, for metrics and for people.
 
 use crate::node::{Counters, Node};
+use broker_core::metadata::MetadataImage;
+use broker_core::raft::LeaderAndEpoch;
+use broker_env::watch;
 use std::sync::Arc;
 
 /// A node's view of itself; it may outlive the node.
 #[derive(Clone)]
 pub struct Inspector {
     node: Arc<Node>,
+}
+
+/// What a node last believed of the cluster. It keeps nothing else of the node alive, and stands still when the node ends.
+#[derive(Clone)]
+pub struct Beliefs {
+    metadata: watch::Receiver<Arc<MetadataImage>>,
+    leader: watch::Receiver<LeaderAndEpoch>,
+}
+
+impl Beliefs {
+    pub(crate) fn new(node: &Node) -> Self {
+        Beliefs { metadata: node.metadata.clone(), leader: node.leader.clone() }
+    }
+
+    /// The metadata it has replayed.
+    #[must_use]
+    pub fn metadata(&self) -> Arc<MetadataImage> {
+        self.metadata.borrow().clone()
+    }
+
+    /// Who leads the metadata quorum, and in which epoch.
+    #[must_use]
+    pub fn quorum_leader(&self) -> LeaderAndEpoch {
+        *self.leader.borrow()
+    }
 }
 
 /// Partitions with a replica on this broker, as the metadata that it has replayed says.

@@ -13,7 +13,7 @@ mod requests;
 pub mod storage;
 
 pub use config::{Config, ConfigError, Endpoint, Parsed, Settings, VoterEndpoint, parse_properties};
-pub use inspect::{Inspector, PartitionCounts};
+pub use inspect::{Beliefs, Inspector, PartitionCounts};
 pub use node::Counters;
 
 use broker_core::controller::{Controller, ControllerConfig};
@@ -240,6 +240,12 @@ impl Broker {
     #[must_use]
     pub fn inspector(&self) -> Inspector {
         Inspector::new(self.node.clone())
+    }
+
+    /// What this node believes of the cluster, as it goes on.
+    #[must_use]
+    pub fn beliefs(&self) -> Beliefs {
+        Beliefs::new(&self.node)
     }
 
     /// Ports as bound, by listener name.

@@ -4,6 +4,7 @@
 //! telling; between controllers, one partition epoch must mean one registration.
 
 use crate::context::{Context, seconds};
+use crate::convergence::ImageEnd;
 use crate::findings::Findings;
 use crate::history::SimTime;
 use crate::registry::{
@@ -22,17 +23,21 @@ const FENCING_TAKES_NS: u64 = 100_000_000;
 
 /// One partition's registration.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Registration {
-    pub(crate) leader: Option<NodeId>,
-    pub(crate) leader_epoch: LeaderEpoch,
-    pub(crate) partition_epoch: PartitionEpoch,
-    pub(crate) isr: Box<[NodeId]>,
-    pub(crate) replicas: Box<[NodeId]>,
-    pub(crate) unclean: bool,
+pub struct Registration {
+    /// Who leads; `None` when nobody does.
+    pub leader: Option<NodeId>,
+    /// The leader epoch.
+    pub leader_epoch: LeaderEpoch,
+    /// Rises by one with each change.
+    pub partition_epoch: PartitionEpoch,
+    /// The ISR.
+    pub isr: Box<[NodeId]>,
+    /// All replicas, in assignment order.
+    pub replicas: Box<[NodeId]>,
 }
 
 impl Registration {
-    fn tell(&self, ctx: &Context) -> String {
+    pub(crate) fn tell(&self, ctx: &Context) -> String {
         format!(
             "partition epoch {}: leader {} in leader epoch {}, ISR {}, replicas {}",
             self.partition_epoch,
@@ -81,9 +86,9 @@ impl Registrations {
         out: &mut Findings,
         place: Place,
         partition: TopicIdPartition,
-        new: &Registration,
+        (new, unclean): (&Registration, bool),
     ) -> bool {
-        self.agree(ctx, out, place, partition, new);
+        self.agree(ctx, out, place.node, Some(place.at), (partition, new));
         self.settle_fenced(ctx, out, place);
         // A controller that has just become active tells of changes only: what was before, its predecessor told.
         let former = self.all.get(&(partition, PartitionEpoch(new.partition_epoch.0.wrapping_sub(1)))).cloned();
@@ -93,7 +98,7 @@ impl Registrations {
             (Some(own), Some(former)) if own.partition_epoch < former.partition_epoch => Some(former),
             (own, former) => own.or(former),
         };
-        let step = Step { ctx, at: place.at, partition, old: old.as_ref(), new };
+        let step = Step { ctx, at: place.at, partition, old: old.as_ref(), new, unclean };
         step.check(out, &self.brokers);
         let newest = self.newest.get(&partition).copied();
         let is_news = newest.is_none_or(|newest| new.partition_epoch > newest);
@@ -107,21 +112,19 @@ impl Registrations {
         &mut self,
         ctx: &Context,
         out: &mut Findings,
-        place: Place,
-        partition: TopicIdPartition,
-        new: &Registration,
+        node: NodeId,
+        at: Option<SimTime>,
+        (partition, new): (TopicIdPartition, &Registration),
     ) {
         match self.all.get(&(partition, new.partition_epoch)) {
             Some(known) => {
                 out.opportunity(REGISTRATION_AGREEMENT, 1);
-                let same = (known.leader, known.leader_epoch, &known.isr, &known.replicas)
-                    == (new.leader, new.leader_epoch, &new.isr, &new.replicas);
-                if !same {
-                    out.find(REGISTRATION_AGREEMENT, ctx, None, Some(place.at), || {
-                        let (name, node) = (ctx.partition_name(partition), ctx.node_name(place.node));
+                if known != new {
+                    out.find(REGISTRATION_AGREEMENT, ctx, None, at, || {
+                        let (name, node) = (ctx.partition_name(partition), ctx.node_name(node));
                         vec![
                             format!("{name}: {node} replayed {}", new.tell(ctx)),
-                            format!("another controller, or it before, replayed {}", known.tell(ctx)),
+                            format!("another node, or it before, replayed {}", known.tell(ctx)),
                         ]
                     });
                 }
@@ -205,8 +208,13 @@ impl Registrations {
         }
     }
 
-    /// Looks at what is still to be looked at.
-    pub(crate) fn finish(&mut self, ctx: &Context, out: &mut Findings) {
+    /// Looks at what is still to be looked at, and at what every node knows at the end.
+    pub(crate) fn finish(&mut self, ctx: &Context, out: &mut Findings, images: &[ImageEnd]) {
+        for image in images {
+            for (partition, registration) in &image.partitions {
+                self.agree(ctx, out, image.node, None, (*partition, registration));
+            }
+        }
         let controllers: Vec<(NodeId, u32)> = self.tellings.iter().map(|(node, t)| (*node, t.incarnation)).collect();
         for (node, incarnation) in controllers {
             // What was fenced in the last moment of the run has had no time.
@@ -223,6 +231,7 @@ struct Step<'a> {
     partition: TopicIdPartition,
     old: Option<&'a Registration>,
     new: &'a Registration,
+    unclean: bool,
 }
 
 impl Step<'_> {
@@ -292,7 +301,7 @@ impl Step<'_> {
             return;
         }
         out.opportunity(CLEAN_ELECTION, 1);
-        if !old.isr.contains(&leader) || new.unclean {
+        if !old.isr.contains(&leader) || self.unclean {
             let allowed = ctx.rules(self.partition).unclean_election.then_some("unclean-election");
             let what = || self.tell(&format!("{} was elected from outside the ISR", ctx.node_name(leader)));
             out.find(CLEAN_ELECTION, ctx, allowed, Some(self.at), what);

@@ -4,8 +4,8 @@ use super::fired;
 use super::reference::partition;
 use crate::convergence::*;
 use crate::registry::{CHECKS, Evidence};
-use crate::{CheckOutcome, Context, converged};
-use broker_types::{LeaderEpoch, NodeId, Offset};
+use crate::{CheckOutcome, Context, Registration, converged};
+use broker_types::{LeaderEpoch, NodeId, Offset, PartitionEpoch};
 
 fn replica(node: i32) -> ReplicaEnd {
     let batch = |base: i64, last: i64| BatchEnd {
@@ -32,7 +32,20 @@ fn well() -> EndState {
         log_end: Offset(40),
         high_watermark: Offset(40),
     };
+    let registration = Registration {
+        leader: Some(NodeId(1)),
+        leader_epoch: LeaderEpoch(4),
+        partition_epoch: PartitionEpoch(9),
+        isr: [1, 2, 3].map(NodeId).into(),
+        replicas: [1, 2, 3].map(NodeId).into(),
+    };
+    let image = |node: i32| ImageEnd {
+        node: NodeId(node),
+        end: Offset(40),
+        partitions: [(partition(0), registration.clone())].into(),
+    };
     EndState {
+        images: [1, 2, 3, 101, 102, 103].map(image).into(),
         partitions: vec![PartitionEnd {
             partition: partition(0),
             leader: Some(NodeId(1)),
@@ -59,6 +72,11 @@ const CHANGES: &[(&str, Change)] = &[
     ("one-controller", |end| end.controllers[1].leader = Some(NodeId(103))),
     ("one-controller", |end| end.controllers[1].high_watermark = Offset(39)),
     ("one-controller", |end| end.controllers.iter_mut().for_each(|controller| controller.leader = None)),
+    ("metadata-everywhere", |end| end.images[1].partitions.clear()),
+    ("metadata-everywhere", |end| {
+        let old = end.images[0].partitions.get_mut(&partition(0)).expect("it is known");
+        old.partition_epoch = PartitionEpoch(8);
+    }),
     ("brokers-unfenced", |end| end.brokers[1].unfenced = false),
     ("canaries", |end| end.canaries[0].error = Some("REQUEST_TIMED_OUT".to_owned())),
 ];

@@ -7,11 +7,11 @@ pub mod faults;
 mod scan;
 pub mod view;
 
-pub use scan::end_state;
+pub use scan::{controllers_agree, end_state};
 pub use view::{Event, Happening, PartitionView, View};
 
 use crate::file::Scenario;
-use broker_server::{Broker, Config};
+use broker_server::{Beliefs, Broker, Config};
 use broker_types::{ErrorCode, NodeId, Observation, Observer, TopicId, TopicIdPartition, Uuid};
 use checker::{LossKind, WhiteBox};
 use sim::{HostId, Incarnation, World};
@@ -39,6 +39,8 @@ struct Inner {
     refused: BTreeMap<&'static str, u64>,
     /// How to ask each running node for an orderly end.
     stoppers: BTreeMap<NodeId, oneshot::Sender<()>>,
+    /// What each node's last process believes, or believed.
+    beliefs: BTreeMap<NodeId, Beliefs>,
 }
 
 impl Shared {
@@ -52,6 +54,7 @@ impl Shared {
                 clients_done: 0,
                 refused: BTreeMap::new(),
                 stoppers: BTreeMap::new(),
+                beliefs: BTreeMap::new(),
             }),
         })
     }
@@ -132,6 +135,12 @@ impl Shared {
         self.judge(|judge| judge.node_lost(node, crate::recorder::moment(at), kind));
     }
 
+    /// What a node's last process believes, or believed; `None` before it was up for the first time.
+    #[must_use]
+    pub fn beliefs(&self, node: NodeId) -> Option<Beliefs> {
+        self.with(|inner| inner.beliefs.get(&node).cloned())
+    }
+
     /// Asks a node for an orderly end. False if none runs there.
     #[must_use]
     pub fn ask_to_stop(&self, node: NodeId) -> bool {
@@ -147,6 +156,8 @@ pub struct Cluster {
     pub hosts: BTreeMap<NodeId, HostId>,
     /// Racks by node id.
     pub racks: BTreeMap<NodeId, String>,
+    /// Nodes of the metadata quorum.
+    pub voters: Vec<NodeId>,
     /// What is shared.
     pub shared: Arc<Shared>,
 }
@@ -205,7 +216,10 @@ impl Cluster {
                             }
                         };
                         let (stop, asked) = oneshot::channel();
-                        shared.with(|inner| inner.stoppers.insert(node, stop));
+                        shared.with(|inner| {
+                            inner.stoppers.insert(node, stop);
+                            inner.beliefs.insert(node, broker.beliefs());
+                        });
                         if until_stopped(&broker, asked).await {
                             shared.mark("controlled-shutdown");
                             broker.shutdown().await;
@@ -216,7 +230,8 @@ impl Cluster {
         }
         let racks =
             hosts.keys().filter_map(|node| Some((*node, scenario.cluster.rack_of(*node)?.to_owned()))).collect();
-        Cluster { world, hosts, racks, shared }
+        let voters = scenario.cluster.controller_ids().collect();
+        Cluster { world, hosts, racks, voters, shared }
     }
 
     /// Starts every node.

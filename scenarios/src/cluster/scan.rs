@@ -3,7 +3,7 @@
 use super::{Cluster, DATA, node_name};
 use broker_types::{NodeId, Offset, TopicIdPartition};
 use broker_wire::record_batch::split_fetched_batches;
-use checker::{BatchEnd, BrokerEnd, Canary, EndState, PartitionEnd, ReplicaEnd};
+use checker::{BatchEnd, BrokerEnd, Canary, ControllerEnd, EndState, ImageEnd, PartitionEnd, Registration, ReplicaEnd};
 use sim::HostId;
 
 /// The state of every partition and broker, as the controller last said it and as the disks have it.
@@ -41,7 +41,63 @@ pub fn end_state(cluster: &Cluster, canaries: Vec<Canary>) -> EndState {
         node: *node,
         unfenced: cluster.shared.view(|view| view.unfenced.get(node).copied().unwrap_or(false)),
     });
-    EndState { partitions, controllers: Vec::new(), brokers: brokers.collect(), canaries }
+    EndState {
+        partitions,
+        controllers: controllers(cluster),
+        images: images(cluster),
+        brokers: brokers.collect(),
+        canaries,
+    }
+}
+
+/// The running controllers, as they see the quorum.
+fn controllers(cluster: &Cluster) -> Vec<ControllerEnd> {
+    let running = cluster.voters.iter().filter(|node| is_up(cluster, **node));
+    let seen = running.filter_map(|node| {
+        let current = cluster.shared.beliefs(*node)?.quorum_leader();
+        let logs = |view: &super::View| Some(*view.partitions.get(&TopicIdPartition::METADATA)?.logs.get(node)?);
+        let log = cluster.shared.view(logs).unwrap_or_default();
+        Some(ControllerEnd {
+            node: *node,
+            epoch: current.epoch,
+            leader: current.leader,
+            log_end: log.log_end,
+            high_watermark: log.high_watermark,
+        })
+    });
+    seen.collect()
+}
+
+/// Whether all running controllers follow one of them and know of the same commits.
+#[must_use]
+pub fn controllers_agree(cluster: &Cluster) -> bool {
+    let seen = controllers(cluster);
+    let view = |one: &ControllerEnd| (one.leader, one.epoch, one.high_watermark);
+    seen.iter().all(|one| one.leader.is_some() && view(one) == view(&seen[0]))
+}
+
+/// The metadata that each running node has replayed.
+fn images(cluster: &Cluster) -> Vec<ImageEnd> {
+    let running = cluster.hosts.keys().filter(|node| is_up(cluster, **node));
+    let known = running.filter_map(|node| {
+        let image = cluster.shared.beliefs(*node)?.metadata();
+        let partitions = image.partitions().map(|(id, known)| {
+            let registration = Registration {
+                leader: known.leader,
+                leader_epoch: known.leader_epoch,
+                partition_epoch: known.partition_epoch,
+                isr: known.isr.clone().into(),
+                replicas: known.replicas.clone().into(),
+            };
+            (id, registration)
+        });
+        Some(ImageEnd { node: *node, end: image.end().offset, partitions: partitions.collect() })
+    });
+    known.collect()
+}
+
+fn is_up(cluster: &Cluster, node: NodeId) -> bool {
+    cluster.hosts.get(&node).is_some_and(|host| cluster.world.is_up(*host))
 }
 
 fn replica(cluster: &Cluster, host: HostId, node: NodeId, partition: &str, high_watermark: Offset) -> ReplicaEnd {
