@@ -1,5 +1,7 @@
 //! A history recorded anywhere, as text: its form found out, read, and judged by a model.
 
+use crate::linearizability::models::{kv, register};
+use crate::linearizability::objects;
 use crate::readers::{Form, Operation, read_operations};
 use crate::verdict::{CheckResult, Progress, Verdict, verdict};
 use std::fmt;
@@ -115,7 +117,27 @@ pub fn judge_text(text: &str, options: &Options) -> Result<Judged, String> {
             let first = &operations[0];
             Err(format!("line {}: no model judges :{}; name one with --model", first.line(), first.name))
         }
-        Some(Model::Register | Model::CasRegister | Model::Kv) => Err("not judged yet".to_owned()),
+        Some(model @ (Model::Register | Model::CasRegister)) => {
+            let registers = register::registers(&operations, model == Model::CasRegister)?;
+            let check = objects::check(
+                "linearizable-register",
+                "Every operation takes effect at one instant between its invocation and its return: a read gives what was \
+                 written last, and a compare-and-set succeeds exactly when it finds what it expects.",
+                &registers,
+                options.budget,
+            );
+            Ok(Judged::of(Some(model), operations.len(), vec![check]))
+        }
+        Some(Model::Kv) => {
+            let check = objects::check(
+                "linearizable-kv",
+                "Every operation takes effect at one instant between its invocation and its return: a get gives what the \
+                 puts and appends to its key have made of it.",
+                &kv::keys(&operations)?,
+                options.budget,
+            );
+            Ok(Judged::of(Some(Model::Kv), operations.len(), vec![check]))
+        }
         Some(Model::ListAppend) => Err("histories of list-append are not judged yet".to_owned()),
         Some(Model::Kafka) => Err("Kafka operations in EDN are not judged yet".to_owned()),
         Some(Model::Log) => Err("model log judges JSON lines, and these are none".to_owned()),

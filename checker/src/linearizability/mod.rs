@@ -1,4 +1,12 @@
-//! A partition as one linearizable log.
+//! Objects as linearizable ones: a partition as a log, by a sweep; others by a search.
 
 pub(crate) mod append_order;
+pub(crate) mod models;
+pub(crate) mod objects;
+mod picture;
+pub(crate) mod search;
+mod shrink;
 pub(crate) mod stale_poll;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,4 @@
+//! Small objects that are linearizable, or should be.
+
+pub(crate) mod kv;
+pub(crate) mod register;

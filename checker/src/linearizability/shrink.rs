@@ -1,0 +1,184 @@
+//! A smaller history that cannot be linearized either.
+//!
+//! An operation may be dropped when the rest would still be linearizable if all were: what only reads always may, and what
+//! writes together with everything that might have observed it. So what is left after any dropping still accuses.
+
+use super::search::{Answer, Budget, Model, Span, State, search};
+
+/// Some of a model's operations, as a model.
+struct Part<'a, M> {
+    whole: &'a M,
+    ops: &'a [u32],
+}
+
+impl<M: Model> Model for Part<'_, M> {
+    fn initial(&self) -> State {
+        self.whole.initial()
+    }
+
+    fn step(&self, state: State, op: usize) -> Option<State> {
+        self.whole.step(state, self.ops[op] as usize)
+    }
+
+    fn only_reads(&self, op: usize) -> bool {
+        self.whole.only_reads(self.ops[op] as usize)
+    }
+
+    fn is_telling(&self, op: usize) -> bool {
+        self.whole.is_telling(self.ops[op] as usize)
+    }
+
+    fn name(&self, op: usize) -> u64 {
+        self.whole.name(self.ops[op] as usize)
+    }
+
+    fn is_promising(&self, state: State) -> bool {
+        self.whole.is_promising(state)
+    }
+
+    fn observes(&self, op: usize, writer: usize) -> bool {
+        self.whole.observes(self.ops[op] as usize, self.ops[writer] as usize)
+    }
+
+    fn overwrites(&self, op: usize) -> bool {
+        self.whole.overwrites(self.ops[op] as usize)
+    }
+
+    fn tell(&self, op: usize) -> String {
+        self.whole.tell(self.ops[op] as usize)
+    }
+}
+
+/// Searches among some of the operations; the answer names them as the whole does.
+pub(super) fn search_part<M: Model>(model: &M, spans: &[Span], ops: &[u32], budget: &mut Budget) -> Answer {
+    let part: Vec<Span> = ops.iter().map(|op| spans[*op as usize]).collect();
+    let named = |order: Vec<u32>| order.into_iter().map(|op| ops[op as usize]).collect();
+    match search(&Part { whole: model, ops }, &part, budget) {
+        Answer::Linearizable(order) => Answer::Linearizable(named(order)),
+        Answer::Impossible { stuck, longest } => {
+            Answer::Impossible { stuck: ops[stuck as usize], longest: named(longest) }
+        }
+        Answer::Unknown => Answer::Unknown,
+    }
+}
+
+/// As few of the operations as can be found within the budget, among which there is still no order. `stuck` is where the
+/// search among all of them ended.
+pub(super) fn shrink<M: Model>(model: &M, spans: &[Span], stuck: u32, budget: &mut Budget) -> Vec<u32> {
+    let end = spans[stuck as usize].returned;
+    // What was invoked later has no part in it.
+    let mut ops: Vec<u32> = (0..spans.len() as u32).filter(|op| spans[*op as usize].invoked <= end).collect();
+    // First what was overwritten counts as if it could be seen: that is quicker, and leaves less for the second round.
+    for overwritten_too in [false, true] {
+        loop {
+            let before = ops.len();
+            for reads in [true, false] {
+                ops = Dropping { model, spans, reads, overwritten_too }.from(ops, budget);
+            }
+            if ops.len() == before {
+                break;
+            }
+        }
+    }
+    ops
+}
+
+/// One kind of dropping.
+struct Dropping<'a, M> {
+    model: &'a M,
+    spans: &'a [Span],
+    /// What only reads is dropped, else what may write.
+    reads: bool,
+    /// What writes is dropped also when somebody reads what it wrote, but wrote too late for it to come from there. Then at
+    /// least one is kept that it might come from.
+    overwritten_too: bool,
+}
+
+impl<M: Model> Dropping<'_, M> {
+    /// Drops what can be dropped: all at once, then half, and so on to single ones.
+    fn from(&self, mut ops: Vec<u32>, budget: &mut Budget) -> Vec<u32> {
+        let is_of_kind = |op: &u32| self.model.only_reads(*op as usize) == self.reads;
+        let mut size = ops.iter().filter(|op| is_of_kind(op)).count();
+        while size > 0 && budget.steps > 0 {
+            let mut from = 0;
+            loop {
+                let chunk: Vec<u32> = ops.iter().copied().filter(is_of_kind).skip(from).take(size).collect();
+                if chunk.is_empty() {
+                    break;
+                }
+                let rest = without(self.model, self.spans, &ops, chunk, self.overwritten_too);
+                let is_told = || !self.overwritten_too || self.reads || self.keeps_origins(&ops, &rest);
+                if is_told() && matches!(search_part(self.model, self.spans, &rest, budget), Answer::Impossible { .. })
+                {
+                    ops = rest;
+                } else {
+                    from += size;
+                }
+            }
+            size /= 2;
+        }
+        ops
+    }
+
+    /// Whatever might come from somewhere among all still might among the rest.
+    fn keeps_origins(&self, ops: &[u32], rest: &[u32]) -> bool {
+        let has_origin = |op: u32, among: &[u32]| among.iter().any(|w| self.model.observes(op as usize, *w as usize));
+        rest.iter().all(|op| has_origin(*op, rest) || !has_origin(*op, ops))
+    }
+}
+
+/// The operations without some of them, and without what might have observed those, and so on. In an order of all of them,
+/// whatever is left still finds what it found: who wrote that is left too. With `overwritten_too` it counts that nobody observes
+/// what was overwritten before.
+pub(super) fn without<M: Model>(
+    model: &M,
+    spans: &[Span],
+    ops: &[u32],
+    mut dropped: Vec<u32>,
+    overwritten_too: bool,
+) -> Vec<u32> {
+    let overwriting = OverwrittenBy::of(model, spans, ops);
+    let mut is_dropped = vec![false; spans.len()];
+    dropped.iter().for_each(|op| is_dropped[*op as usize] = true);
+    let mut rest: Vec<u32> = ops.iter().copied().filter(|op| !is_dropped[*op as usize]).collect();
+    while let Some(writer) = dropped.pop() {
+        if model.only_reads(writer as usize) {
+            continue;
+        }
+        let gone = if overwritten_too { overwriting.after(spans[writer as usize].returned) } else { u64::MAX };
+        rest.retain(|op| {
+            let may_observe = spans[*op as usize].invoked <= gone && model.observes(*op as usize, writer as usize);
+            if may_observe {
+                dropped.push(*op);
+            }
+            !may_observe
+        });
+    }
+    rest
+}
+
+/// When what was written is surely overwritten.
+struct OverwrittenBy {
+    /// What overwrites: when it was invoked, and when the first of those invoked then or later had returned.
+    writes: Vec<(u64, u64)>,
+}
+
+impl OverwrittenBy {
+    fn of<M: Model>(model: &M, spans: &[Span], ops: &[u32]) -> Self {
+        let overwriting = ops.iter().filter(|op| model.overwrites(**op as usize)).map(|op| spans[*op as usize]);
+        let mut writes: Vec<(u64, u64)> = overwriting.map(|span| (span.invoked, span.returned)).collect();
+        writes.sort_unstable();
+        let mut first = u64::MAX;
+        for (_, returned) in writes.iter_mut().rev() {
+            first = first.min(*returned);
+            *returned = first;
+        }
+        OverwrittenBy { writes }
+    }
+
+    /// When something invoked after `returned` had returned; `u64::MAX`: never.
+    fn after(&self, returned: u64) -> u64 {
+        let at = self.writes.partition_point(|(invoked, _)| *invoked <= returned);
+        self.writes.get(at).map_or(u64::MAX, |(_, returned)| *returned)
+    }
+}
