@@ -11,6 +11,7 @@
 
 mod context;
 mod convergence;
+mod exactly_once;
 mod findings;
 mod history;
 mod index;
@@ -18,6 +19,7 @@ mod isr;
 mod jsonl;
 mod judge;
 mod linearizability;
+mod list_append;
 mod observed;
 mod ordering;
 pub mod readers;
@@ -30,6 +32,7 @@ pub use context::{Allowed, Context, Excuse, ExcuseKind, Loss, LossKind, Partitio
 pub use convergence::{
     BatchEnd, BrokerEnd, Canary, ControllerEnd, EndState, ImageEnd, PartitionEnd, ReplicaEnd, converged,
 };
+pub use exactly_once::levels::Level;
 pub use history::{
     Acks, History, Isolation, Op, OpId, OpKind, Outcome, Poll, Read, Send, SessionId, SimTime, TailRead, ValueId,
 };

@@ -1,5 +1,6 @@
 //! A history recorded anywhere, as text: its form found out, read, and judged by a model.
 
+use crate::exactly_once::levels::Level;
 use crate::linearizability::models::{kv, register};
 use crate::linearizability::objects;
 use crate::readers::{Form, Operation, read_operations};
@@ -60,6 +61,8 @@ pub struct Options {
     pub model: Option<Model>,
     /// Most steps of a search. A search that would need more ends as unknown.
     pub budget: u64,
+    /// What transactions are held to, by the models that have any.
+    pub level: Level,
 }
 
 impl Options {
@@ -69,7 +72,7 @@ impl Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { model: None, budget: Self::BUDGET }
+        Options { model: None, budget: Self::BUDGET, level: Level::default() }
     }
 }
 
@@ -138,7 +141,10 @@ pub fn judge_text(text: &str, options: &Options) -> Result<Judged, String> {
             );
             Ok(Judged::of(Some(Model::Kv), operations.len(), vec![check]))
         }
-        Some(Model::ListAppend) => Err("histories of list-append are not judged yet".to_owned()),
+        Some(Model::ListAppend) => {
+            let checks = crate::list_append::judge(&operations, options.level, options.budget)?;
+            Ok(Judged::of(model, operations.len(), checks))
+        }
         Some(Model::Kafka) => Err("Kafka operations in EDN are not judged yet".to_owned()),
         Some(Model::Log) => Err("model log judges JSON lines, and these are none".to_owned()),
     }
