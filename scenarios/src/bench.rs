@@ -9,6 +9,7 @@ use broker_client::{Acks, NewTopic, Producer, ProducerConfig, Record};
 use broker_env::watch;
 use broker_types::{TopicIdPartition, TopicName};
 use checker::{Context, Outcome, WhiteBox};
+use sim::meter::Meter;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,42 @@ pub struct Figures {
     pub run_60s_cpu_seconds: f64,
     /// The process's largest resident set so far, bytes.
     pub peak_rss_bytes: u64,
+    /// Which share of the busy run's time went where. Sums to 1.
+    pub layers: BTreeMap<&'static str, f64>,
+}
+
+/// Real time as the kernel tells it, past the simulated clocks.
+fn real_time() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+/// The layer that a task, or what was metered by name, belongs to.
+fn layer(label: &str) -> &'static str {
+    match label {
+        "connection" | "listener" => "broker: connections",
+        "replicas" | "flush" | "search-by-time" => "broker: replicas and storage",
+        "replica-fetcher" => "broker: fetchers",
+        "quorum" | "quorum-channel" | "alter-partition" | "forward" | "lifecycle" => "broker: quorum and controller",
+        "client connection" | "client metadata" | "producer" | "producer id" => "client",
+        "trace" => "trace",
+        "judge" => "online judge",
+        "main" => "workload and recorder",
+        _ => "world: executor, network, disks, clocks",
+    }
+}
+
+/// The split of the busy run's time, from a run of its own: measuring costs a little.
+fn layers() -> BTreeMap<&'static str, f64> {
+    let meter = Meter::new(real_time);
+    let _ = busy(42, Duration::from_secs(5), Some(meter.clone()));
+    let spent = meter.spent();
+    let all: Duration = spent.values().sum();
+    let mut layers = BTreeMap::new();
+    for (label, time) in spent {
+        *layers.entry(layer(label)).or_default() += time.as_secs_f64() / all.as_secs_f64();
+    }
+    layers
 }
 
 /// CPU time of this process, all threads.
@@ -43,7 +80,7 @@ fn peak_rss() -> u64 {
 /// Measures everything once.
 #[must_use]
 pub fn measure() -> Figures {
-    let (produces, busy_cpu) = busy(42, Duration::from_secs(20));
+    let (produces, busy_cpu) = busy(42, Duration::from_secs(20), None);
     let start = cpu();
     let idle_for = idle(42, Duration::from_secs(600));
     let idle_cpu = cpu() - start;
@@ -55,6 +92,7 @@ pub fn measure() -> Figures {
         idle_simulated_seconds_per_cpu_second: idle_for.as_secs_f64() / idle_cpu.as_secs_f64(),
         run_60s_cpu_seconds: run_cpu.as_secs_f64(),
         peak_rss_bytes: peak_rss(),
+        layers: layers(),
     }
 }
 
@@ -67,10 +105,10 @@ fn cluster_of_three() -> Scenario {
 
 /// Eight producers, three partitions, one request in flight each, as fast as answers come.
 #[must_use]
-pub fn busy(seed: u64, duration: Duration) -> (u64, Duration) {
+pub fn busy(seed: u64, duration: Duration, meter: Option<Meter>) -> (u64, Duration) {
     let scenario = cluster_of_three();
     let start = cpu();
-    let outcome = sim::run(seed, sim::Config::default(), move |world| async move {
+    let outcome = sim::run(seed, sim::Config { meter, ..sim::Config::default() }, move |world| async move {
         let shared = Shared::new(WhiteBox::new(Context::default()));
         let cluster = Cluster::build(world.clone(), &scenario, shared.clone());
         cluster.start_all();

@@ -54,6 +54,7 @@ pub mod env;
 mod fault;
 #[cfg(madsim)]
 pub mod fault_budget;
+pub mod meter;
 #[cfg(madsim)]
 pub mod network;
 #[cfg(madsim)]

@@ -2,6 +2,7 @@
 
 use crate::clock::{ClockConfig, SimTime};
 use crate::disk::DiskConfig;
+use crate::meter::Meter;
 use crate::network::NetworkConfig;
 use crate::process::{HostId, NodePanic};
 use crate::trace::TraceRecord;
@@ -31,6 +32,8 @@ pub struct Config {
     pub poll_limit: Option<u64>,
     /// How many bytes of events the trace keeps.
     pub trace_bytes: usize,
+    /// Counts where processor time goes. For benchmarks.
+    pub meter: Option<Meter>,
 }
 
 impl Default for Config {
@@ -43,6 +46,7 @@ impl Default for Config {
             time_limit: None,
             poll_limit: None,
             trace_bytes: 8 << 20,
+            meter: None,
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::clock::{HostClock, SimTime};
 use crate::disk::{DiskSnapshot, HostDisk};
 use crate::env::SimEnv;
 use crate::fault::{EffectCounters, Effects, Fault, FaultId};
+use crate::meter;
 use crate::network::{Departure, LinkConfig, NetworkCore, NetworkTap};
 use crate::process::{Boot, Host, HostId, Incarnation, Life, NodePanic, Process, ProcessState};
 use crate::run::{Config, panic_text, set_current};
@@ -239,6 +240,14 @@ impl World {
         &self.0.trace
     }
 
+    /// Does `work`; a meter counts what it takes for `label`.
+    pub fn metered<T>(&self, label: &'static str, work: impl FnOnce() -> T) -> T {
+        match &self.0.config.meter {
+            Some(meter) => meter.within(label, work),
+            None => work(),
+        }
+    }
+
     /// Records an event now. `kind` from [`trace::kind::FIRST_FREE`](crate::trace::kind::FIRST_FREE) on.
     pub fn record(&self, host: HostId, kind: u16, payload: &[u8]) {
         self.0.record(host, kind, payload);
@@ -334,7 +343,7 @@ impl Shared {
         });
         shared.record(NOWHERE, kind::WORLD, &seed.to_le_bytes());
         let drive = Arc::clone(&shared.events).drive();
-        let task = Guarded { task: Some(Box::pin(drive)), life: None, shared: Arc::clone(&shared) };
+        let task = Guarded { task: Some(Box::pin(drive)), name: meter::WORLD, life: None, shared: Arc::clone(&shared) };
         let handle = madsim::task::spawn(task);
         *lock(&shared.events_task) = Some(handle.abort_handle());
         shared
@@ -426,11 +435,11 @@ impl Shared {
     }
 
     /// Runs a task in a process.
-    pub(crate) fn spawn(self: &Arc<Self>, life: &Arc<Life>, _name: &'static str, task: Task) {
+    pub(crate) fn spawn(self: &Arc<Self>, life: &Arc<Life>, name: &'static str, task: Task) {
         if self.spawned.fetch_add(1, Ordering::Relaxed) % SWEEP_TASKS_EVERY == SWEEP_TASKS_EVERY - 1 {
             let _ = self.executor.metrics().num_tasks();
         }
-        let guarded = Guarded { task: Some(task), life: Some(Arc::clone(life)), shared: Arc::clone(self) };
+        let guarded = Guarded { task: Some(task), name, life: Some(Arc::clone(life)), shared: Arc::clone(self) };
         drop(life.spawner.spawn(guarded));
     }
 
@@ -689,6 +698,7 @@ impl Drop for Entered {
 /// A task whose panic is the crash of its process, and not the end of the simulation.
 struct Guarded {
     task: Option<Task>,
+    name: &'static str,
     /// None for the world's own.
     life: Option<Arc<Life>>,
     shared: Arc<Shared>,
@@ -701,7 +711,10 @@ impl Future for Guarded {
         let this = &mut *self;
         let Some(task) = &mut this.task else { return Poll::Ready(()) };
         let _here = this.shared.enter(this.life.as_ref().map(|life| life.host));
-        match (catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx))), &this.life) {
+        let metered = this.shared.config.meter.as_ref().map(|meter| meter.enter(this.name));
+        let polled = catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx)));
+        drop(metered);
+        match (polled, &this.life) {
             (Ok(Poll::Pending), _) => return Poll::Pending,
             (Ok(Poll::Ready(())), _) => {}
             (Err(panic), Some(life)) => this.shared.panicked(life, &*panic),

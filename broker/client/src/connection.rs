@@ -251,7 +251,7 @@ impl Link {
         *state = State::Connecting { failures };
         drop(state);
         let link = self.clone();
-        self.config.env.go("connection", async move { link.run().await });
+        self.config.env.go("client connection", async move { link.run().await });
     }
 
     pub(crate) fn readiness(&self) -> Readiness {

@@ -323,12 +323,13 @@ struct WorldObserver {
 impl Observer for WorldObserver {
     fn observe(&self, fact: Observation) {
         let at = self.world.now();
-        self.world.record(self.host, kind_of(&fact), &encode(&fact));
+        self.world.metered("trace", || self.world.record(self.host, kind_of(&fact), &encode(&fact)));
         self.shared.with(|inner| {
             inner.view.observe(at.0, self.node, &fact);
             if let Some(judge) = &mut inner.judge {
                 let incarnation = u32::try_from(self.incarnation.0).unwrap_or(u32::MAX);
-                judge.observe(crate::recorder::moment(at), self.node, incarnation, &fact);
+                let at = crate::recorder::moment(at);
+                self.world.metered("judge", || judge.observe(at, self.node, incarnation, &fact));
             }
         });
     }

@@ -3,6 +3,7 @@
 use crate::bench::{Figures, measure};
 use crate::cli::{BenchArgs, Common, Format};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -23,6 +24,16 @@ pub(super) fn bench(args: &BenchArgs, common: &Common) -> ExitCode {
     let idle = of(|figures| figures.idle_simulated_seconds_per_cpu_second);
     let run = of(|figures| figures.run_60s_cpu_seconds);
     let rss = all.iter().map(|figures| figures.peak_rss_bytes).max().unwrap_or(0);
+    let layers: BTreeMap<&str, f64> = all
+        .first()
+        .map(|first| &first.layers)
+        .into_iter()
+        .flatten()
+        .map(|(layer, _)| {
+            let shares = all.iter().filter_map(|figures| figures.layers.get(layer).copied()).collect();
+            (*layer, median(shares))
+        })
+        .collect();
     match common.format {
         Format::Json => println!(
             "{:#}",
@@ -32,7 +43,7 @@ pub(super) fn bench(args: &BenchArgs, common: &Common) -> ExitCode {
                 "idle_simulated_seconds_per_cpu_second": idle.round(),
                 "run_60s_cpu_seconds": run,
                 "peak_rss_bytes": rss,
-                "layers": {},
+                "layers": layers,
                 "repeat": args.repeat,
             })
         ),
@@ -44,6 +55,14 @@ pub(super) fn bench(args: &BenchArgs, common: &Common) -> ExitCode {
             println!("{:>10.0}  simulated seconds per CPU-second, idle cluster of 3 brokers and 3 controllers", idle);
             println!("{:>10.2}  CPU-seconds for a 60 s run at 300 requests per second, every check on", run);
             println!("{:>10.0}  MiB peak resident set", rss as f64 / f64::from(1 << 20));
+            println!();
+            println!("the busy run's time by layer:");
+            let mut by_share: Vec<_> = layers.iter().collect();
+            by_share.sort_by(|left, right| right.1.total_cmp(left.1));
+            for (layer, share) in by_share {
+                println!("{:>9.1}%  {layer}", share * 100.0);
+            }
+            println!();
             println!(
                 "median of {} (debug assertions {})",
                 args.repeat,
