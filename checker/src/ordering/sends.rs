@@ -1,8 +1,8 @@
 //! The order in which one producer's records lie in the log.
 
 use crate::context::Context;
-use crate::history::{Outcome, SessionId};
-use crate::index::{Index, Seen};
+use crate::history::{Acks, Outcome, SessionId};
+use crate::index::{Index, Seen, excuse};
 use crate::ordering::offsets::vanished;
 use crate::registry::NONMONOTONIC_SEND;
 use crate::verdict::CheckResult;
@@ -34,7 +34,11 @@ pub(crate) fn check(index: &Index<'_>, ctx: &Context) -> Vec<CheckResult> {
                 true => None,
             };
             let lost = || vanished(index, ctx, *partition, &higher).or_else(|| vanished(index, ctx, *partition, seen));
-            let reason = reason.or_else(lost);
+            // A log that lost its records lost what it knew of their producer, and takes any sequence for its first. Of
+            // two requests in flight the first may be refused (NOT_ENOUGH_REPLICAS, while the ISR fills), the second be
+            // taken, and the first come again under a new producer epoch (KIP-360): behind it.
+            let forgotten = || excuse(ctx, *partition, Acks::All, index.op(before).invoked);
+            let reason = reason.or_else(lost).or_else(forgotten);
             result.find(NONMONOTONIC_SEND, ctx, reason, Some(op.invoked.0), || {
                 let what = format!("value {} lies at offset {}", send.value.0, seen.offset);
                 let earlier = format!("value {}, sent before it, lies at offset {}", higher.value.0, higher.offset);
@@ -47,4 +51,54 @@ pub(crate) fn check(index: &Index<'_>, ctx: &Context) -> Vec<CheckResult> {
         }
     }
     vec![result]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::{Excuse, ExcuseKind};
+    use crate::history::{History, Op, OpId, OpKind, Send, SimTime, ValueId};
+    use crate::tests::partition;
+    use broker_types::Offset;
+
+    /// Value 1 was sent first and lies behind value 2.
+    fn overtaken() -> History {
+        let send = |value: u64, invoked: u64, offset: i64| Op {
+            id: OpId(value),
+            session: SessionId(1),
+            invoked: SimTime(invoked),
+            returned: Some(SimTime(100)),
+            outcome: Outcome::Ok,
+            kind: OpKind::Send(Send {
+                partition: partition(0),
+                value: ValueId(value),
+                digest: 0,
+                acks: Acks::All,
+                idempotent: true,
+                offset: Some(Offset(offset)),
+                error: None,
+            }),
+        };
+        History { ops: vec![send(1, 40, 7), send(2, 50, 3)] }
+    }
+
+    fn context(excuses: Vec<Excuse>) -> Context {
+        Context { excuses: Some([(partition(0), excuses)].into()), ..Context::default() }
+    }
+
+    fn loss(at: u64, until: u64) -> Excuse {
+        Excuse { kind: ExcuseKind::LossBeyondBudget, at: SimTime(at), until: Some(SimTime(until)) }
+    }
+
+    #[test]
+    fn a_log_that_forgot_its_producer_may_take_the_second_request_first() {
+        let history = overtaken();
+        let check = |ctx: &Context| check(&Index::new(&history), ctx).remove(0);
+        let forgot = check(&context(vec![loss(30, 60)]));
+        assert_eq!((forgot.violations_in_all, forgot.allowed_in_all()), (0, 1));
+        assert!(forgot.allowed.contains_key("loss-beyond-budget"));
+        // The log was whole again before the first of the two was sent; or it never lost anything.
+        assert_eq!(check(&context(vec![loss(10, 30)])).violations_in_all, 1);
+        assert_eq!(check(&context(Vec::new())).violations_in_all, 1);
+    }
 }

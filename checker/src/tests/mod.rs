@@ -8,6 +8,7 @@ mod the_end;
 mod white_box;
 
 use crate::verdict::{CheckOutcome, CheckResult};
+pub(crate) use reference::partition;
 
 /// The checks that found a violation.
 fn fired(results: &[CheckResult]) -> Vec<&str> {

@@ -31,7 +31,7 @@ pub(super) enum Came {
     Late,
 }
 
-pub(super) fn partition(index: i32) -> TopicIdPartition {
+pub(crate) fn partition(index: i32) -> TopicIdPartition {
     TopicIdPartition { topic: TopicId::parse("AAAAAAAAAAAAAAAAAAAABw").expect("22 characters"), partition: index }
 }
 
