@@ -77,7 +77,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 fn tell(judged: &checker::Judged) {
     println!("  {} of {} operations", judged.verdict, judged.operations);
-    for check in judged.checks.iter().filter(|check| !matches!(check.outcome, CheckOutcome::Pass | CheckOutcome::Vacuous)) {
+    for check in
+        judged.checks.iter().filter(|check| !matches!(check.outcome, CheckOutcome::Pass | CheckOutcome::Vacuous))
+    {
         println!("  {} {:?} {} times", check.id, check.outcome, check.violations_in_all);
     }
 }

@@ -16,6 +16,7 @@ mod findings;
 mod history;
 mod index;
 mod isr;
+mod jepsen_kafka;
 mod jsonl;
 mod judge;
 mod linearizability;

@@ -145,7 +145,10 @@ pub fn judge_text(text: &str, options: &Options) -> Result<Judged, String> {
             let checks = crate::list_append::judge(&operations, options.level, options.budget)?;
             Ok(Judged::of(model, operations.len(), checks))
         }
-        Some(Model::Kafka) => Err("Kafka operations in EDN are not judged yet".to_owned()),
+        Some(Model::Kafka) => {
+            let checks = crate::jepsen_kafka::judge(&operations, options.budget)?;
+            Ok(Judged::of(model, operations.len(), checks))
+        }
         Some(Model::Log) => Err("model log judges JSON lines, and these are none".to_owned()),
     }
 }

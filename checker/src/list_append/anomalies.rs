@@ -1,8 +1,9 @@
 //! Anomalies that single transactions, or two of them, show: no graph is needed.
 
-use super::transactions::{Atom, Step, Transactions};
+use super::transactions::{Step, Transactions};
 use super::versions::Versions;
 use crate::history::Outcome;
+use crate::readers::atoms::Atom;
 use crate::verdict::CheckResult;
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -3,9 +3,10 @@
 //! A list shows its whole past: the longest one read is the order in which its elements came. What was never read came after
 //! it, in an order that nobody knows. A key with one append and no read has one order.
 
-use super::transactions::{Atom, Step, Transactions};
+use super::transactions::{Step, Transactions};
 use crate::exactly_once::dependency_graph::{DependencyGraph, Edge, Kinds, process_order, realtime};
 use crate::history::Outcome;
+use crate::readers::atoms::Atom;
 
 /// Who appended what.
 #[derive(Clone, Copy, Debug)]

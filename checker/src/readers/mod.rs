@@ -1,5 +1,6 @@
 //! Histories recorded elsewhere, in the forms others write them: told apart by their content, and paired into operations.
 
+pub(crate) mod atoms;
 pub mod edn;
 mod jepsen_log;
 mod operations;

@@ -3,6 +3,7 @@
 //! The order of the lines is the order of time. A process does one thing after the other, so its return belongs to the
 //! invocation it has open. What contradicts that is no history, and is refused with its line.
 
+use super::atoms::shortened;
 use super::edn::{Kind, Reader, Value};
 use crate::history::Outcome;
 use std::collections::BTreeMap;
@@ -101,14 +102,6 @@ fn entry<'a>(map: &Value<'a>) -> Result<Option<Entry<'a>>, String> {
         }
         Kind::Keyword(_) => Ok(None),
         _ => Err(format!(":process is a number, not `{}`", shortened(process))),
-    }
-}
-
-fn shortened(value: &Value<'_>) -> String {
-    let text = value.to_string();
-    match text.char_indices().nth(60) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
     }
 }
 
