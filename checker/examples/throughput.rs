@@ -3,7 +3,10 @@
 //!
 //! `cargo run --release -p checker --example throughput`
 
-use broker_types::{LeaderEpoch, NodeId, Observation, Offset, ReplicaRole, TopicIdPartition, Uuid};
+use broker_types::{
+    LeaderEpoch, NodeId, Observation, Offset, ProducerEpoch, ProducerId, ProducerStamp, ReplicaRole, TopicIdPartition,
+    Uuid,
+};
 use checker::{
     Acks, Context, EndState, History, Isolation, Op, OpId, OpKind, Outcome, Poll, Read, Send, SessionId, SimTime,
     ValueId, WhiteBox, judge,
@@ -109,7 +112,20 @@ fn main() {
             let role = if node == 1 { ReplicaRole::Leader } else { ReplicaRole::Follower };
             let leader_epoch = LeaderEpoch(0);
             let crc = round as u32;
-            let fact = Observation::Appended { partition, base, last: base, leader_epoch, size: 100, crc, role };
+            let base_sequence = Some(base.0 as i32);
+            let producer = Some(ProducerStamp { id: ProducerId(1), epoch: ProducerEpoch(0), base_sequence });
+            let fact = Observation::Appended {
+                partition,
+                base,
+                last: base,
+                leader_epoch,
+                size: 100,
+                crc,
+                producer,
+                is_transactional: false,
+                is_control: false,
+                role,
+            };
             judge.observe(SimTime(round), NodeId(node), 0, &fact);
             let (high_watermark, log_end) = (base, base + 1);
             let fact = Observation::HighWatermark { partition, leader_epoch, high_watermark, log_end, role };

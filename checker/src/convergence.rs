@@ -1,14 +1,16 @@
 //! Liveness after healing: what a cluster must look like some time after the last fault ended.
 
-use crate::context::Context;
+use crate::context::{Context, seconds};
 use crate::findings::Findings;
+use crate::history::SimTime;
 use crate::isr::registration::Registration;
 use crate::registry::{
-    BROKERS_UNFENCED, CANARIES, Evidence, HIGH_WATERMARK_AT_END, ISR_FULL, LEADER_EVERYWHERE, METADATA_EVERYWHERE,
-    ONE_CONTROLLER, REPLICAS_EQUAL,
+    BROKERS_UNFENCED, CANARIES, CONVERGES, Evidence, GROUPS_STABLE, HIGH_WATERMARK_AT_END, ISR_FULL, LEADER_EVERYWHERE,
+    METADATA_EVERYWHERE, ONE_CONTROLLER, REPLICAS_EQUAL, TRANSACTIONS_DECIDED,
 };
+use crate::storage;
 use crate::verdict::CheckResult;
-use broker_types::{LeaderEpoch, NodeId, Offset, TopicIdPartition};
+use broker_types::{GroupId, GroupState, LeaderEpoch, NodeId, Offset, TopicIdPartition};
 use std::collections::BTreeMap;
 
 /// The cluster once faults have ended, traffic has stopped and it had its time to get well.
@@ -22,6 +24,10 @@ pub struct EndState {
     pub images: Vec<ImageEnd>,
     /// Brokers that run, and whether they are registered and unfenced; empty when nobody asked.
     pub brokers: Vec<BrokerEnd>,
+    /// Groups that have members, as their coordinators see them.
+    pub groups: Vec<GroupEnd>,
+    /// How long the cluster took to be whole; `None` when nobody waited for it.
+    pub convergence: Option<Convergence>,
     /// What was tried at the end on purpose, to see that the cluster serves.
     pub canaries: Vec<Canary>,
 }
@@ -57,6 +63,32 @@ pub struct ReplicaEnd {
     pub batches: Vec<BatchEnd>,
     /// Hash over all bytes of all batches; `None` when nobody computed it.
     pub file_digest: Option<u128>,
+    /// Why the log does not parse, or which batch is broken, in words.
+    pub damage: Option<String>,
+    /// The leader epoch checkpoint as it lies on the disk: each epoch and its first offset. `None` when nobody read it.
+    pub epoch_starts: Option<Vec<(LeaderEpoch, Offset)>>,
+    /// The last stable offset, exclusive; `None` when nobody asked.
+    pub last_stable: Option<Offset>,
+}
+
+/// How long healing took, in nanoseconds of simulated time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Convergence {
+    /// The most that it may take.
+    pub within_ns: u64,
+    /// What it took; `None` if it was not over when the time was.
+    pub took_ns: Option<u64>,
+}
+
+/// One group at the end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GroupEnd {
+    /// Which.
+    pub group: GroupId,
+    /// Its state.
+    pub state: GroupState,
+    /// Partitions that it subscribes to and that no member reads.
+    pub unowned: Vec<TopicIdPartition>,
 }
 
 /// One batch as read from the disk.
@@ -116,8 +148,7 @@ pub struct Canary {
     pub error: Option<String>,
 }
 
-/// Judges the end of a run: `leader-everywhere`, `isr-full`, `high-watermark-at-log-end`, `replicas-equal`,
-/// `one-controller`, `metadata-everywhere`, `brokers-unfenced`, `canaries`.
+/// Judges the end of a run by every check that rests on it.
 #[must_use]
 pub fn converged(end: &EndState, ctx: &Context) -> Vec<CheckResult> {
     let mut out = Findings::of(Evidence::End);
@@ -126,7 +157,11 @@ pub fn converged(end: &EndState, ctx: &Context) -> Vec<CheckResult> {
         has_full_isr(partition, ctx, &mut out);
         has_all_committed(partition, ctx, &mut out);
         has_equal_replicas(partition, ctx, &mut out);
+        has_no_open_transaction(partition, ctx, &mut out);
+        storage::check(partition, ctx, &mut out);
     }
+    in_time(end, ctx, &mut out);
+    groups_stable(end, ctx, &mut out);
     one_controller(end, ctx, &mut out);
     metadata_everywhere(end, ctx, &mut out);
     for broker in &end.brokers {
@@ -293,6 +328,51 @@ fn metadata_everywhere(end: &EndState, ctx: &Context, out: &mut Findings) {
                         Some(own) => format!("{node}, which has replayed up to {}, knows {}", image.end, own.tell(ctx)),
                         None => format!("{node}, which has replayed up to {}, does not know it", image.end),
                     },
+                ]
+            });
+        }
+    }
+}
+
+/// All of the above, in time: what is whole in the end may have been whole too late.
+fn in_time(end: &EndState, ctx: &Context, out: &mut Findings) {
+    let Some(Convergence { within_ns, took_ns }) = end.convergence else { return };
+    out.opportunity(CONVERGES, 1);
+    if took_ns.is_none_or(|took| took > within_ns) {
+        out.find(CONVERGES, ctx, None, None, || {
+            let within = seconds(SimTime(within_ns));
+            let took =
+                took_ns.map_or("it was not by then".to_owned(), |took| format!("it took {}", seconds(SimTime(took))));
+            vec![format!("the cluster was to be whole within {within} after the last fault; {took}")]
+        });
+    }
+}
+
+/// V7.
+fn groups_stable(end: &EndState, ctx: &Context, out: &mut Findings) {
+    for group in &end.groups {
+        out.opportunity(GROUPS_STABLE, 1);
+        if group.state != GroupState::Stable || !group.unowned.is_empty() {
+            out.find(GROUPS_STABLE, ctx, None, None, || {
+                let names: Vec<String> = group.unowned.iter().map(|id| ctx.partition_name(*id)).collect();
+                let unowned = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+                vec![format!("group {}: {:?}; partitions that nobody reads: {unowned}", group.group, group.state)]
+            });
+        }
+    }
+}
+
+/// V8.
+fn has_no_open_transaction(partition: &PartitionEnd, ctx: &Context, out: &mut Findings) {
+    for replica in &partition.replicas {
+        let Some(last_stable) = replica.last_stable else { continue };
+        out.opportunity(TRANSACTIONS_DECIDED, 1);
+        if last_stable != replica.high_watermark {
+            out.find(TRANSACTIONS_DECIDED, ctx, None, None, || {
+                let (node, high_watermark) = (ctx.node_name(replica.node), replica.high_watermark);
+                vec![
+                    describe(partition, ctx),
+                    format!("{node}: last stable offset {last_stable}, high watermark {high_watermark}"),
                 ]
             });
         }

@@ -13,6 +13,7 @@ mod context;
 mod convergence;
 mod exactly_once;
 mod findings;
+mod groups;
 mod history;
 mod index;
 mod isr;
@@ -27,11 +28,14 @@ pub mod readers;
 mod recorded;
 mod registry;
 mod replication;
+mod storage;
+mod transactions;
 mod verdict;
 
 pub use context::{Allowed, Context, Excuse, ExcuseKind, Loss, LossKind, PartitionRules};
 pub use convergence::{
-    BatchEnd, BrokerEnd, Canary, ControllerEnd, EndState, ImageEnd, PartitionEnd, ReplicaEnd, converged,
+    BatchEnd, BrokerEnd, Canary, ControllerEnd, Convergence, EndState, GroupEnd, ImageEnd, PartitionEnd, ReplicaEnd,
+    converged,
 };
 pub use exactly_once::levels::Level;
 pub use history::{

@@ -3,13 +3,16 @@
 use crate::context::{Context, Excuse, Loss, LossKind};
 use crate::convergence::EndState;
 use crate::findings::Findings;
+use crate::groups::Groups;
 use crate::history::SimTime;
+use crate::isr::proposals::Proposals;
 use crate::isr::registration::{Registration, Registrations};
 use crate::registry::{Evidence, LOG_MATCHING, METADATA_LOG_MATCHING};
 use crate::replication::quorum::Quorum;
 use crate::replication::replica_set::{Name, Place, ReplicaSet};
+use crate::transactions::{Stamped, Transactions};
 use crate::verdict::CheckResult;
-use broker_types::{NodeId, Observation, TopicIdPartition};
+use broker_types::{CoordinatorKind, NodeId, Observation, ReplicaRole, TopicIdPartition};
 use std::collections::BTreeMap;
 
 /// Judges every observation as it comes. The rules need only what is told: they hold whatever the broker does inside.
@@ -22,7 +25,10 @@ pub struct WhiteBox {
     /// The partition looked up last: observations come in bursts.
     latest: Option<(TopicIdPartition, usize)>,
     registrations: Registrations,
+    proposals: Proposals,
     quorum: Quorum,
+    groups: Groups,
+    transactions: Transactions,
     batches: usize,
     over_budget: bool,
 }
@@ -39,7 +45,10 @@ impl WhiteBox {
             partitions: Vec::new(),
             latest: None,
             registrations: Registrations::default(),
+            proposals: Proposals::default(),
             quorum: Quorum::default(),
+            groups: Groups::default(),
+            transactions: Transactions::default(),
             batches: 0,
             over_budget: false,
         }
@@ -77,13 +86,31 @@ impl WhiteBox {
     pub fn observe(&mut self, at: SimTime, node: NodeId, incarnation: u32, fact: &Observation) {
         let place = Place { at, node, incarnation };
         match *fact {
-            Observation::Appended { partition, base, last, leader_epoch, crc, role, .. } => {
+            Observation::Appended {
+                partition,
+                base,
+                last,
+                leader_epoch,
+                crc,
+                producer,
+                is_transactional,
+                is_control,
+                role,
+                ..
+            } => {
                 let set = self.partition(partition);
                 let set = &mut self.partitions[set];
                 let before = set.batches;
                 let name = Name { base, last, epoch: leader_epoch, crc };
                 set.appended(&self.ctx, &mut self.findings, place, name, role);
-                if set.batches > before {
+                let grew = set.batches > before;
+                if let Some(stamp) = producer
+                    && role == ReplicaRole::Leader
+                {
+                    let batch = Stamped { base, last, epoch: leader_epoch, stamp, is_transactional, is_control };
+                    self.transactions.appended(&self.ctx, &mut self.findings, place, set, batch);
+                }
+                if grew {
                     self.batches += 1;
                     self.keep_to_budget();
                 }
@@ -98,9 +125,10 @@ impl WhiteBox {
                 let told = (high_watermark, isr_size);
                 self.partitions[set].acknowledged(&self.ctx, &mut self.findings, place, (base, last), told);
             }
-            Observation::LogLoaded { partition, log_start, log_end, .. } => {
+            Observation::LogLoaded { partition, log_start, log_end, high_watermark, .. } => {
                 let set = self.partition(partition);
-                self.partitions[set].loaded(&self.ctx, &mut self.findings, place, log_start, log_end);
+                let told = (log_start, log_end, high_watermark);
+                self.partitions[set].loaded(&self.ctx, &mut self.findings, place, told);
             }
             Observation::Truncated { partition, from, to } => {
                 let set = self.partition(partition);
@@ -108,12 +136,28 @@ impl WhiteBox {
             }
             Observation::LogStart { partition, log_start } => {
                 let set = self.partition(partition);
-                self.partitions[set].log_start(place, log_start);
+                self.partitions[set].log_start(&self.ctx, &mut self.findings, place, log_start);
             }
             Observation::BecameLeader { .. }
             | Observation::BecameFollower { .. }
+            | Observation::IsrProposed { .. }
             | Observation::IsrCommitted { .. }
             | Observation::PartitionChanged { .. } => self.observe_leadership(place, fact),
+            Observation::CoordinatorLoaded { .. }
+            | Observation::CoordinatorUnloaded { .. }
+            | Observation::GroupChanged { .. }
+            | Observation::MemberChanged(_)
+            | Observation::MemberGone { .. }
+            | Observation::OffsetCommitted { .. } => {
+                self.groups.observe(&self.ctx, &mut self.findings, place, fact);
+            }
+            Observation::TransactionChanged(_) | Observation::TransactionMarker { .. } => {
+                if let Observation::TransactionChanged(told) = fact {
+                    let kind = CoordinatorKind::Transaction;
+                    self.groups.is_active(&self.ctx, &mut self.findings, place, kind, told.coordinator_epoch);
+                }
+                self.transactions.observe(&self.ctx, &mut self.findings, place, fact);
+            }
             _ => self.observe_quorum(place, fact),
         }
     }
@@ -122,17 +166,26 @@ impl WhiteBox {
         match fact {
             Observation::BecameLeader { partition, leader_epoch, start, isr } => {
                 let set = self.partition(*partition);
+                self.registrations.took_over(place, *partition, *leader_epoch);
                 let (ctx, out) = (&self.ctx, &mut self.findings);
                 self.partitions[set].became_leader(ctx, out, place, *leader_epoch, *start, isr.to_vec());
             }
-            Observation::BecameFollower { partition, .. } => {
+            Observation::IsrProposed { partition, leader_epoch, partition_epoch, isr } => {
                 let set = self.partition(*partition);
-                self.partitions[set].stopped_leading(place.node);
+                let (ctx, out) = (&self.ctx, &mut self.findings);
+                let told = (*leader_epoch, *partition_epoch, &isr[..]);
+                self.proposals.proposed(ctx, out, place, &mut self.partitions[set], told);
+            }
+            Observation::BecameFollower { partition, leader, leader_epoch } => {
+                let set = self.partition(*partition);
+                self.partitions[set].follows(place, *leader, *leader_epoch);
                 self.close_excuses(set, place.at);
             }
-            Observation::IsrCommitted { partition, isr, .. } => {
+            Observation::IsrCommitted { partition, partition_epoch, isr, .. } => {
                 let set = self.partition(*partition);
                 self.partitions[set].isr_committed(place.node, isr);
+                let registered = self.registrations.known(*partition, *partition_epoch);
+                Proposals::committed(&self.ctx, &mut self.findings, place, *partition, (isr, registered));
             }
             Observation::PartitionChanged {
                 partition,
@@ -150,10 +203,13 @@ impl WhiteBox {
                     isr: isr.clone(),
                     replicas: replicas.clone(),
                 };
-                let out = &mut self.findings;
-                if self.registrations.changed(&self.ctx, out, place, *partition, (&registration, *unclean)) {
-                    let rules = self.ctx.rules(*partition);
+                let (ctx, out) = (&self.ctx, &mut self.findings);
+                if let Some(old) = self.registrations.changed(ctx, out, place, *partition, (&registration, *unclean)) {
                     let set = self.partition(*partition);
+                    let (ctx, out) = (&self.ctx, &mut self.findings);
+                    let change = (old.as_ref(), &registration);
+                    self.proposals.changed(ctx, out, place, &self.partitions[set], change);
+                    let rules = self.ctx.rules(*partition);
                     let elected = (*leader, *leader_epoch, *unclean);
                     self.partitions[set].budget.changed(place.at, elected, isr, rules);
                     self.close_excuses(set, place.at);
@@ -171,7 +227,16 @@ impl WhiteBox {
             Observation::QuorumFollower { epoch, leader } => {
                 self.quorum.names_leader(ctx, out, place, epoch, leader);
                 let set = self.partition(TopicIdPartition::METADATA);
-                self.partitions[set].stopped_leading(place.node);
+                self.partitions[set].follows(place, Some(leader), epoch);
+            }
+            Observation::QuorumProspective { epoch } => self.quorum.prospective(ctx, out, place, epoch),
+            Observation::QuorumCandidate { epoch } => self.quorum.stands(ctx, out, place, epoch),
+            Observation::ControllerAnswered { until } => {
+                let set = self.partition(TopicIdPartition::METADATA);
+                self.partitions[set].controller_answered(&self.ctx, &mut self.findings, place, until);
+            }
+            Observation::BrokerShuttingDown { broker, broker_epoch } => {
+                self.registrations.shutting_down(broker, broker_epoch);
             }
             Observation::QuorumLeader { epoch, start } => {
                 self.quorum.won(ctx, out, place, epoch);
@@ -179,7 +244,8 @@ impl WhiteBox {
                 let (ctx, out) = (&self.ctx, &mut self.findings);
                 self.partitions[set].became_leader(ctx, out, place, epoch, start, Vec::new());
             }
-            Observation::QuorumResigned { .. } => {
+            Observation::QuorumResigned { epoch } => {
+                self.quorum.resigned(ctx, out, place, epoch);
                 let set = self.partition(TopicIdPartition::METADATA);
                 self.partitions[set].stopped_leading(place.node);
             }
@@ -213,6 +279,7 @@ impl WhiteBox {
 
     /// The process of `node` ended; its page cache is kept.
     pub fn node_down(&mut self, node: NodeId, at: SimTime) {
+        self.groups.down(node);
         for set in 0..self.partitions.len() {
             self.partitions[set].down(node);
             self.close_excuses(set, at);
@@ -256,6 +323,7 @@ impl WhiteBox {
     pub fn finish(mut self, end: &EndState) -> Vec<CheckResult> {
         for partition in &end.partitions {
             let set = self.partition(partition.partition);
+            self.partitions[set].check_on_disk(&self.ctx, &mut self.findings, &partition.replicas);
             for replica in &partition.replicas {
                 for batch in &replica.batches {
                     let name = Name { base: batch.base, last: batch.last, epoch: batch.leader_epoch, crc: batch.crc };

@@ -165,6 +165,57 @@ checks! {
     METADATA_LOG_MATCHING = WhiteBox "metadata-log-matching" "W-K4" true,
         "Two metadata logs agree below their high watermarks, and the same offset and epoch mean the same batch and the same log before it.",
         "KIP-595 (NoLogDivergence)";
+    TRUNCATION_POINT = WhiteBox "truncation-point" "W-R15 W-K9" false,
+        "A follower cuts its log only where its leader's differs, and a voter never below its own high watermark.",
+        "KIP-101, KIP-279, KIP-320; KIP-595";
+    RECOVERED_LOG = WhiteBox "recovered-log" "W-S10 W-S2" false,
+        "A log opens with its start, high watermark and end in order, and with all that was in a page cache that was not lost.",
+        "log recovery; KIP-966";
+    ISR_PROPOSAL = WhiteBox "isr-proposal" "W-R6 W-R17" false,
+        "An ISR grows only as its leader asked on the registration that it knew, and a leader's ISR is the controller's.",
+        "KIP-497; KIP-966 (ReplicationQuorumSuperset)";
+    ISR_COMPLETE = WhiteBox "isr-complete" "W-R10 W-R16" false,
+        "A replica joins the ISR with everything that is committed, and all up to where its leader's epoch begins.",
+        "KIP-320, KIP-966 (LeaderCandidateCompleteness)";
+    QUORUM_ROLES = WhiteBox "quorum-roles" "W-K14 W-K15" false,
+        "A node asks for pre-votes in the epoch it is in, stands in the next, leads with a majority's votes, and resigns only what it leads.",
+        "KIP-595, KIP-996";
+    CONTROLLER_ANSWER = WhiteBox "controller-answer" "W-K16" false,
+        "The controller answers a request once the records that the answer rests on are committed.",
+        "KIP-631";
+    PRODUCER_SEQUENCE = WhiteBox "producer-sequence" "W-S6" false,
+        "A producer's batches continue its sequence in a partition's log: epochs never fall, a new one begins at 0, none is left out or repeated.",
+        "KIP-98, KIP-360";
+    COORDINATOR_PER_EPOCH = WhiteBox "coordinator-per-epoch" "W-G10 W-T3" false,
+        "One incarnation of one broker coordinates a partition's groups or transactions in one leader epoch, and only what it has loaded.",
+        "KIP-98; KIP-848";
+    GROUP_EPOCH_MONOTONE = WhiteBox "group-epoch-monotone" "W-G6 W-G7" false,
+        "The epochs of a group, of its members and of its coordinator never fall.",
+        "KIP-848; KIP-62";
+    SINGLE_OWNER = WhiteBox "single-owner" "W-G1 W-G3 W-G7" false,
+        "No two members of a group may read one partition: at any time since KIP-848, in one generation before.",
+        "KIP-848 (NoDoubleClientAssignment); KIP-429";
+    STABLE_GROUP = WhiteBox "stable-group" "W-G2 W-G4 W-G5" false,
+        "In a stable group every member is at the group's epoch with exactly its target, and no partition is the target of two.",
+        "KIP-848 (ValidStableGroupState)";
+    COMMIT_FENCING = WhiteBox "commit-fencing" "W-G8 W-G11" false,
+        "An offset is committed by a current member in its current epoch, or by nobody while the group is empty.",
+        "KIP-345, KIP-848";
+    TRANSACTION_STATE = WhiteBox "transaction-state" "W-T1 W-T2 W-T4" false,
+        "A transaction moves through its states in order: a decision never flips, and an open transaction loses no partition.",
+        "KIP-98, KIP-890";
+    PRODUCER_EPOCHS = WhiteBox "producer-epochs" "W-T2 W-T3" false,
+        "A transactional id's producer epoch and its coordinator's epoch never fall, and no two ids share a producer id.",
+        "KIP-98, KIP-360";
+    TRANSACTION_MARKERS = WhiteBox "transaction-markers" "W-T5 W-T6 W-T7" false,
+        "A complete transaction has one decision's marker after all of its data in every partition in it, and coordinator epochs of markers never fall.",
+        "KIP-98, KIP-890";
+    TRANSACTION_DATA = WhiteBox "transaction-data" "W-T8 W-T9" false,
+        "Transactional data enters only an open transaction that its coordinator knows there, in one producer epoch and nothing beside it.",
+        "KIP-890";
+    COMMITTED_ON_DISK = WhiteBox "committed-on-disk" "W-R14" true,
+        "At the end some replica's disk has every committed record.",
+        "ISR replication; KIP-966 (NoCommittedRecordLostGlobally)";
 
     LEADER_EVERYWHERE = End "leader-everywhere" "V3" false,
         "Once faults end, every partition with a living replica that may lead gets a leader.",
@@ -187,6 +238,21 @@ checks! {
     BROKERS_UNFENCED = End "brokers-unfenced" "V2" false,
         "Once faults end, every running broker is registered and unfenced.",
         "KIP-631";
+    CONVERGES = End "converges" "V1 V2 V3 V4 V5" false,
+        "Once faults end, the cluster is whole again within the time that its timers give it.",
+        "election, session and replica lag timeouts";
+    LOG_READABLE = End "log-readable" "W-S1" false,
+        "At the end every log parses to its last byte: batches are whole, offsets rise and leader epochs never fall.",
+        "record format v2, CRC-32C";
+    EPOCH_CACHE = End "epoch-cache" "W-S3" false,
+        "The leader epoch checkpoint of a log rises in epoch and offset, and says where each epoch of its batches begins.",
+        "KIP-101";
+    GROUPS_STABLE = End "groups-stable" "V7" false,
+        "Once faults end, every group with members is stable and reads every partition it subscribes to.",
+        "KIP-848 (EventuallyConverges)";
+    TRANSACTIONS_DECIDED = End "transactions-decided" "V8" false,
+        "Once traffic ends and timeouts have passed, no transaction is open: the last stable offset is the high watermark.",
+        "KIP-98, KIP-890";
     CANARIES = End "canaries" "V10" false,
         "Once faults end, the cluster serves new requests.",
         "liveness";

@@ -14,7 +14,9 @@ use broker_core::planted::Bug;
 use broker_env::SharedEnv;
 use broker_env::watch;
 use broker_types::{NodeId, TopicIdPartition, TopicName};
-use checker::{Allowed, Canary, CheckOutcome, CheckResult, Context, PartitionRules, Progress, Verdict, WhiteBox};
+use checker::{
+    Allowed, Canary, CheckOutcome, CheckResult, Context, Convergence, PartitionRules, Progress, Verdict, WhiteBox,
+};
 use reports::{CheckLine, FaultLine, RunReport};
 use sim::trace::Checkpoint;
 use sim::{HostId, RunEnd, SimTime, World};
@@ -292,7 +294,12 @@ async fn drive(
     // A controller commits a record of its own every half second; between two of them the others know as much.
     let agree = || controllers_agree(&cluster);
     let _ = world.wait_for(world.now() + Duration::from_secs(10), Duration::from_millis(5), agree).await;
-    let state = end_state(&cluster, canaries);
+    let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    let convergence = Convergence {
+        within_ns: nanos(deadline.since(brought.healed)),
+        took_ns: brought.converged.map(|at| nanos(at.since(brought.healed))),
+    };
+    let state = end_state(&cluster, canaries, convergence);
     (brought.faults, brought.without_effect) = faults.account();
     if let Some(judge) = shared.take_judge() {
         brought.context = Context { excuses: Some(judge.excuses()), ..judge.context().clone() };

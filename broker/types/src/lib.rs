@@ -14,7 +14,13 @@ mod time;
 pub use batch::{BatchSummary, ProducerStamp, increment_sequence};
 pub use epoch::{BrokerEpoch, LeaderEpoch, PartitionEpoch, ProducerEpoch};
 pub use error_code::ErrorCode;
-pub use ids::{BrokerId, DirectoryId, NodeId, ProducerId, TopicId, TopicIdPartition, TopicName, TopicPartition, Uuid};
-pub use observation::{Observation, Observer, ReplicaRole, Silent};
+pub use ids::{
+    BrokerId, DirectoryId, GroupId, MemberId, NodeId, ProducerId, TopicId, TopicIdPartition, TopicName, TopicPartition,
+    TransactionalId, Uuid,
+};
+pub use observation::{
+    CoordinatorKind, GroupState, MemberFact, Observation, Observer, ReplicaRole, Silent, TransactionFact,
+    TransactionState,
+};
 pub use offset::{Offset, OffsetAndEpoch};
 pub use time::{MonoTime, WallTime};

@@ -1,6 +1,9 @@
 //! What a node tells its observer about itself.
 
-use crate::{BrokerEpoch, BrokerId, LeaderEpoch, NodeId, Offset, PartitionEpoch, TopicIdPartition};
+use crate::{
+    BrokerEpoch, BrokerId, GroupId, LeaderEpoch, MemberId, NodeId, Offset, PartitionEpoch, ProducerEpoch, ProducerId,
+    ProducerStamp, TopicIdPartition, TransactionalId,
+};
 use std::fmt;
 
 /// The role of a replica when something happened to it.
@@ -47,6 +50,12 @@ pub enum Observation {
         size: u32,
         /// CRC-32C of the batch as stored in it; with base and epoch it names the batch's content.
         crc: u32,
+        /// Whose batch it is, and where in his sequence; `None` for a producer without idempotence.
+        producer: Option<ProducerStamp>,
+        /// It is data, or a marker, of a transaction.
+        is_transactional: bool,
+        /// It holds a control record.
+        is_control: bool,
         /// Whether this node appended as leader or copied as follower.
         role: ReplicaRole,
     },
@@ -101,7 +110,19 @@ pub enum Observation {
         /// Whom; `None` when nobody leads.
         leader: Option<BrokerId>,
     },
-    /// The leader learnt that the controller committed this ISR.
+    /// The leader asks the controller for another ISR. Until it is decided, both the old and the new one count.
+    IsrProposed {
+        /// The partition.
+        partition: TopicIdPartition,
+        /// The leader's epoch.
+        leader_epoch: LeaderEpoch,
+        /// The registration that it wants changed.
+        partition_epoch: PartitionEpoch,
+        /// The ISR it asks for.
+        isr: Box<[BrokerId]>,
+    },
+    /// The leader learnt that this is the ISR that the controller committed: another one, or the old one because the
+    /// controller refused what the leader had proposed.
     IsrCommitted {
         /// The partition.
         partition: TopicIdPartition,
@@ -134,6 +155,11 @@ pub enum Observation {
     /// The node entered a quorum epoch (durably).
     QuorumEpoch {
         /// The epoch.
+        epoch: LeaderEpoch,
+    },
+    /// The node asks whether others would vote for it (KIP-996). It has changed nothing for that.
+    QuorumProspective {
+        /// The epoch it is in.
         epoch: LeaderEpoch,
     },
     /// The node stands for election in this epoch.
@@ -190,6 +216,18 @@ pub enum Observation {
         /// The epoch of its registration.
         broker_epoch: BrokerEpoch,
     },
+    /// A broker said that it is about to stop; it leads nothing and joins no ISR any more (KIP-841).
+    BrokerShuttingDown {
+        /// The broker.
+        broker: BrokerId,
+        /// The epoch of its registration.
+        broker_epoch: BrokerEpoch,
+    },
+    /// The active controller answered a request that was decided on records up to here.
+    ControllerAnswered {
+        /// End of the records it was decided on, exclusive.
+        until: Offset,
+    },
     /// A partition's registration was created or changed.
     PartitionChanged {
         /// The partition.
@@ -208,12 +246,169 @@ pub enum Observation {
         unclean: bool,
     },
 
+    // ---- coordinators; said when the records that a fact rests on are committed
+    /// The node has loaded one partition of a coordinator's topic and answers for what is in it.
+    CoordinatorLoaded {
+        /// Of what.
+        kind: CoordinatorKind,
+        /// Which partition of its topic.
+        partition: i32,
+        /// The leader epoch in which it loaded it.
+        leader_epoch: LeaderEpoch,
+    },
+    /// The node answers for that partition no longer.
+    CoordinatorUnloaded {
+        /// Of what.
+        kind: CoordinatorKind,
+        /// Which partition of its topic.
+        partition: i32,
+    },
+    /// A group changed.
+    GroupChanged {
+        /// The group.
+        group: GroupId,
+        /// The leader epoch of its coordinator.
+        coordinator_epoch: LeaderEpoch,
+        /// The generation of a classic group, the group epoch of one of KIP-848.
+        epoch: i32,
+        /// Its state.
+        state: GroupState,
+    },
+    /// A member of a group got another assignment or epoch, or told what it owns.
+    MemberChanged(Box<MemberFact>),
+    /// A member left, was removed or timed out.
+    MemberGone {
+        /// The group.
+        group: GroupId,
+        /// The member.
+        member: MemberId,
+    },
+    /// A group's offset was committed outside a transaction, or by the transaction's commit.
+    OffsetCommitted {
+        /// The group.
+        group: GroupId,
+        /// The partition read.
+        partition: TopicIdPartition,
+        /// The next offset to read.
+        offset: Offset,
+        /// The leader epoch of the coordinator that took it.
+        coordinator_epoch: LeaderEpoch,
+        /// Who committed; `None` for a client that is no member.
+        member: Option<MemberId>,
+        /// The generation or member epoch that it named; -1 without a member.
+        epoch: i32,
+    },
+    /// A transaction changed its state.
+    TransactionChanged(Box<TransactionFact>),
+    /// The partition's leader wrote a transaction's marker.
+    TransactionMarker {
+        /// The partition.
+        partition: TopicIdPartition,
+        /// The marker's offset.
+        offset: Offset,
+        /// Whose transaction.
+        producer: ProducerId,
+        /// The producer epoch in the marker.
+        producer_epoch: ProducerEpoch,
+        /// The epoch of the coordinator that asked for it.
+        coordinator_epoch: LeaderEpoch,
+        /// Commit, or abort.
+        commit: bool,
+    },
+
     // ---- anything else worth seeing
     /// A rare path was taken, by its name in the grammar of scenarios (`producer-fenced`, `isr-rejected`, ...).
     Mark {
         /// Lower case, words joined by hyphens.
         name: &'static str,
     },
+}
+
+/// What is coordinated.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum CoordinatorKind {
+    /// Groups, in `__consumer_offsets`.
+    Group,
+    /// Transactions, in `__transaction_state`.
+    Transaction,
+}
+
+/// The state of a group: of a classic one, or of one of KIP-848.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum GroupState {
+    /// It has no members.
+    Empty,
+    /// Classic: members are asked to join.
+    PreparingRebalance,
+    /// Classic: the leader is asked for the assignment.
+    CompletingRebalance,
+    /// KIP-848: a new target is being computed.
+    Assigning,
+    /// KIP-848: members are on their way to their target.
+    Reconciling,
+    /// Every member has what it should have.
+    Stable,
+    /// It is deleted.
+    Dead,
+}
+
+/// One member of a group, as its coordinator has it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct MemberFact {
+    /// The group.
+    pub group: GroupId,
+    /// The member.
+    pub member: MemberId,
+    /// The leader epoch of its coordinator.
+    pub coordinator_epoch: LeaderEpoch,
+    /// The generation or member epoch.
+    pub epoch: i32,
+    /// It speaks the protocol from before KIP-848.
+    pub is_classic: bool,
+    /// What it may read: assigned, and not to be given up.
+    pub assigned: Box<[TopicIdPartition]>,
+    /// What it was asked to give up and may still read. Empty in a classic group.
+    pub revoking: Box<[TopicIdPartition]>,
+    /// What it is to have in the end; equal to `assigned` in a classic group.
+    pub target: Box<[TopicIdPartition]>,
+}
+
+/// The state of a transaction (KIP-98).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum TransactionState {
+    /// The producer has an id and no transaction yet.
+    Empty,
+    /// Partitions are in it.
+    Ongoing,
+    /// The commit is decided; markers are on their way.
+    PrepareCommit,
+    /// The abort is decided; markers are on their way.
+    PrepareAbort,
+    /// The commit is done.
+    CompleteCommit,
+    /// The abort is done.
+    CompleteAbort,
+    /// A new incarnation, or the timeout, fences the producer; the abort follows.
+    PrepareEpochFence,
+    /// The transactional id expired.
+    Dead,
+}
+
+/// One transactional id, as its coordinator has it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct TransactionFact {
+    /// The transactional id.
+    pub transactional_id: TransactionalId,
+    /// Its producer id.
+    pub producer: ProducerId,
+    /// Its producer epoch.
+    pub producer_epoch: ProducerEpoch,
+    /// The leader epoch of its coordinator.
+    pub coordinator_epoch: LeaderEpoch,
+    /// Its new state.
+    pub state: TransactionState,
+    /// The partitions in the transaction, also once it is complete.
+    pub partitions: Box<[TopicIdPartition]>,
 }
 
 /// Takes a node's observations, in order, one node at a time. Must not block.

@@ -68,6 +68,10 @@ pub(crate) struct Registrations {
     /// As whoever was active told last: broker epoch, and whether the broker is fenced.
     brokers: BTreeMap<NodeId, (BrokerEpoch, bool)>,
     all: BTreeMap<(TopicIdPartition, PartitionEpoch), Registration>,
+    /// Brokers that became leaders: when, who, of what, in which epoch.
+    took_over: Vec<(SimTime, NodeId, TopicIdPartition, LeaderEpoch)>,
+    /// Brokers that are about to stop, by the broker epoch in which they said so.
+    stopping: BTreeMap<NodeId, BrokerEpoch>,
 }
 
 impl Registrations {
@@ -79,7 +83,7 @@ impl Registrations {
         telling
     }
 
-    /// Takes a registration in; true if no controller told one as new before.
+    /// Takes a registration in. If no controller told one as new before, gives the one before it.
     pub(crate) fn changed(
         &mut self,
         ctx: &Context,
@@ -87,7 +91,7 @@ impl Registrations {
         place: Place,
         partition: TopicIdPartition,
         (new, unclean): (&Registration, bool),
-    ) -> bool {
+    ) -> Option<Option<Registration>> {
         self.agree(ctx, out, place.node, Some(place.at), (partition, new));
         self.settle_fenced(ctx, out, place);
         // A controller that has just become active tells of changes only: what was before, its predecessor told.
@@ -99,13 +103,50 @@ impl Registrations {
             (own, former) => own.or(former),
         };
         let step = Step { ctx, at: place.at, partition, old: old.as_ref(), new, unclean };
-        step.check(out, &self.brokers);
+        step.check(out, &self.brokers, &self.stopping);
         let newest = self.newest.get(&partition).copied();
         let is_news = newest.is_none_or(|newest| new.partition_epoch > newest);
         if is_news {
             self.newest.insert(partition, new.partition_epoch);
         }
-        is_news
+        is_news.then_some(old)
+    }
+
+    /// What the controllers committed under that partition epoch.
+    pub(crate) fn known(&self, partition: TopicIdPartition, epoch: PartitionEpoch) -> Option<&Registration> {
+        self.all.get(&(partition, epoch))
+    }
+
+    /// A broker took over; whether it was to, the end shows.
+    pub(crate) fn took_over(&mut self, place: Place, partition: TopicIdPartition, epoch: LeaderEpoch) {
+        if self.took_over.len() < REMEMBERED {
+            self.took_over.push((place.at, place.node, partition, epoch));
+        }
+    }
+
+    /// A broker is about to stop.
+    pub(crate) fn shutting_down(&mut self, broker: NodeId, epoch: BrokerEpoch) {
+        self.stopping.insert(broker, epoch);
+    }
+
+    /// Whoever leads was registered to, in that epoch.
+    fn check_leaders(&self, ctx: &Context, out: &mut Findings) {
+        let mut registered: BTreeMap<(TopicIdPartition, LeaderEpoch), Option<NodeId>> = BTreeMap::new();
+        for ((partition, _), known) in &self.all {
+            // A partition may lose its leader within the epoch's first registration only with a new epoch.
+            registered.entry((*partition, known.leader_epoch)).or_insert(known.leader);
+        }
+        for (at, node, partition, epoch) in &self.took_over {
+            let Some(leader) = registered.get(&(*partition, *epoch)) else { continue };
+            out.opportunity(REGISTRATION_AGREEMENT, 1);
+            if *leader != Some(*node) {
+                out.find(REGISTRATION_AGREEMENT, ctx, None, Some(*at), || {
+                    let (name, node) = (ctx.partition_name(*partition), ctx.node_name(*node));
+                    let leader = leader.map_or("nobody".to_owned(), |leader| ctx.node_name(leader));
+                    vec![format!("{name}: {node} took over in leader epoch {epoch}, for which {leader} is registered")]
+                });
+            }
+        }
     }
 
     fn agree(
@@ -145,6 +186,14 @@ impl Registrations {
         epoch: BrokerEpoch,
     ) {
         self.settle_fenced(ctx, out, place);
+        let is_stopping = |known: BrokerEpoch| self.stopping.get(&broker) == Some(&known);
+        let former = self.brokers.get(&broker).copied();
+        if let Some((known, false)) = former.filter(|(known, _)| *known < epoch && !is_stopping(*known)) {
+            out.find(BROKER_EPOCHS, ctx, None, Some(place.at), || {
+                let (name, at) = (ctx.node_name(broker), seconds(place.at));
+                vec![format!("{name} was registered again at {at} while its broker epoch {known} was not fenced")]
+            });
+        }
         self.brokers.insert(broker, (epoch, true));
         let telling = self.telling(place);
         if let Some((former, _)) = telling.brokers.insert(broker, (epoch, true)) {
@@ -215,6 +264,7 @@ impl Registrations {
                 self.agree(ctx, out, image.node, None, (*partition, registration));
             }
         }
+        self.check_leaders(ctx, out);
         let controllers: Vec<(NodeId, u32)> = self.tellings.iter().map(|(node, t)| (*node, t.incarnation)).collect();
         for (node, incarnation) in controllers {
             // What was fenced in the last moment of the run has had no time.
@@ -244,7 +294,12 @@ impl Step<'_> {
         lines
     }
 
-    fn check(&self, out: &mut Findings, brokers: &BTreeMap<NodeId, (BrokerEpoch, bool)>) {
+    fn check(
+        &self,
+        out: &mut Findings,
+        brokers: &BTreeMap<NodeId, (BrokerEpoch, bool)>,
+        stopping: &BTreeMap<NodeId, BrokerEpoch>,
+    ) {
         let (ctx, new, at) = (self.ctx, self.new, Some(self.at));
         if let Some(leader) = new.leader {
             out.opportunity(LEADER_IN_ISR, 1);
@@ -270,6 +325,14 @@ impl Step<'_> {
             out.opportunity(ISR_UNFENCED, 1);
             if brokers.get(joined).is_some_and(|(_, fenced)| *fenced) {
                 let what = || self.tell(&format!("{} joined the ISR while it was fenced", ctx.node_name(*joined)));
+                out.find(ISR_UNFENCED, ctx, None, at, what);
+            }
+            // KIP-841: nor one that is about to stop; a new registration ends that.
+            let stops =
+                stopping.get(joined).zip(brokers.get(joined)).is_some_and(|(in_epoch, (now, _))| in_epoch == now);
+            if stops {
+                let what =
+                    || self.tell(&format!("{} joined the ISR while it was about to stop", ctx.node_name(*joined)));
                 out.find(ISR_UNFENCED, ctx, None, at, what);
             }
         }

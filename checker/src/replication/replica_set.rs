@@ -5,12 +5,14 @@
 //! that the configuration excuses.
 
 use crate::context::{Context, seconds};
+use crate::convergence::ReplicaEnd;
 use crate::findings::Findings;
 use crate::history::SimTime;
 use crate::registry::{
-    ACK_RULE, COMMITTED_TRUNCATED, CheckInfo, HIGH_WATERMARK, HIGH_WATERMARK_MONOTONE, LEADER_COMPLETENESS,
-    LEADER_PER_EPOCH, LOG_MATCHING, METADATA_LEADER_COMPLETENESS, METADATA_LOG_MATCHING, METADATA_TRUNCATED,
-    QUORUM_HIGH_WATERMARK, QUORUM_LEADER_PER_EPOCH,
+    ACK_RULE, COMMITTED_ON_DISK, COMMITTED_TRUNCATED, CONTROLLER_ANSWER, CheckInfo, HIGH_WATERMARK,
+    HIGH_WATERMARK_MONOTONE, LEADER_COMPLETENESS, LEADER_PER_EPOCH, LOG_MATCHING, METADATA_LEADER_COMPLETENESS,
+    METADATA_LOG_MATCHING, METADATA_TRUNCATED, QUORUM_HIGH_WATERMARK, QUORUM_LEADER_PER_EPOCH, RECOVERED_LOG,
+    TRUNCATION_POINT,
 };
 use crate::replication::log_model::{Canon, Known, Runs, UNKNOWN};
 use crate::replication::loss_budget::LossBudget;
@@ -31,6 +33,10 @@ struct Replica {
     verified_to: i64,
     /// The last high watermark it set as leader, and in which epoch.
     led_to: Option<(LeaderEpoch, Offset)>,
+    /// Its own high watermark, as it said last in this incarnation.
+    high_watermark: i64,
+    /// Whom it follows, and in which epoch.
+    following: Option<(NodeId, LeaderEpoch)>,
     /// Where its next batch is in the canon.
     hint: usize,
 }
@@ -41,9 +47,11 @@ pub(crate) struct Believer {
     pub(crate) node: NodeId,
     pub(crate) epoch: LeaderEpoch,
     /// The ISR as it knows it to be committed.
-    isr: Vec<NodeId>,
+    pub(super) isr: Vec<NodeId>,
+    /// Those that it proposed to add and that nobody decided on yet: they count already.
+    pub(super) joining: Vec<NodeId>,
     /// Where its epoch begins.
-    start: Offset,
+    pub(super) start: Offset,
 }
 
 /// One partition.
@@ -142,6 +150,8 @@ impl ReplicaSet {
                     lossy: false,
                     verified_to: 0,
                     led_to: None,
+                    high_watermark: 0,
+                    following: None,
                     hint: 0,
                 });
                 self.replicas.len() - 1
@@ -150,6 +160,7 @@ impl ReplicaSet {
         let replica = &mut self.replicas[at];
         if replica.incarnation != incarnation {
             (replica.incarnation, replica.settled, replica.led_to) = (incarnation, false, None);
+            (replica.high_watermark, replica.following) = (0, None);
         }
         at
     }
@@ -173,8 +184,15 @@ impl ReplicaSet {
 
     // ---- the log
 
-    pub(crate) fn loaded(&mut self, ctx: &Context, out: &mut Findings, place: Place, start: Offset, end: Offset) {
+    pub(crate) fn loaded(
+        &mut self,
+        ctx: &Context,
+        out: &mut Findings,
+        place: Place,
+        (start, end, high_watermark): (Offset, Offset, Offset),
+    ) {
         let at = self.replica(place);
+        self.check_recovery(ctx, out, place, at, (start, end, high_watermark));
         let lossy = self.replicas[at].lossy && !ctx.rules(self.id).flush_before_ack;
         if !lossy && end.0 < self.replicas[at].log.end() {
             self.check_truncation(ctx, out, place, at, end, "when it started again");
@@ -186,6 +204,31 @@ impl ReplicaSet {
         replica.log.extend(end.0, UNKNOWN);
         replica.log.set_start(start.0);
         replica.verified_to = replica.verified_to.min(end.0);
+    }
+
+    /// W-S10: a process that ends, and even a node that loses power, leaves a log that begins, is committed and ends in
+    /// this order; and what was in the page cache of a node that lost none of it is there again.
+    fn check_recovery(
+        &self,
+        ctx: &Context,
+        out: &mut Findings,
+        place: Place,
+        at: usize,
+        (start, end, high_watermark): (Offset, Offset, Offset),
+    ) {
+        let replica = &self.replicas[at];
+        out.opportunity(RECOVERED_LOG, 1);
+        let former = replica.log.end();
+        let wrong = match () {
+            () if start > end => "it begins after its end".to_owned(),
+            () if high_watermark > end => format!("its high watermark is {high_watermark}"),
+            () if end.0 < former && !replica.lossy => format!("it had ended at {former}, and nothing was lost"),
+            () => return,
+        };
+        out.find(RECOVERED_LOG, ctx, None, Some(place.at), || {
+            let (partition, node, at) = (ctx.partition_name(self.id), ctx.node_name(place.node), seconds(place.at));
+            vec![format!("{partition}: {node} opened a log from {start} to {end} at {at}"), wrong]
+        });
     }
 
     pub(crate) fn appended(&mut self, ctx: &Context, out: &mut Findings, place: Place, name: Name, role: ReplicaRole) {
@@ -269,6 +312,7 @@ impl ReplicaSet {
             return;
         }
         self.check_truncation(ctx, out, place, at, to, "by truncating its log");
+        self.check_truncation_point(ctx, out, place, at, to);
         let replica = &mut self.replicas[at];
         replica.log.truncate(to.0);
         replica.verified_to = replica.verified_to.min(to.0);
@@ -300,8 +344,51 @@ impl ReplicaSet {
         }
     }
 
-    pub(crate) fn log_start(&mut self, place: Place, start: Offset) {
+    /// W-R15, W-K9: a follower cuts only where its leader's log differs from its own, as its leader told it; and a voter
+    /// nothing below its own high watermark.
+    fn check_truncation_point(&self, ctx: &Context, out: &mut Findings, place: Place, at: usize, to: Offset) {
+        let (own, log) = (&self.replicas[at], &self.replicas[at].log);
+        if to.0 >= log.end() || to.0 < log.start() {
+            return;
+        }
+        out.opportunity(TRUNCATION_POINT, 1);
+        let leads = |believer: &&Believer| own.following == Some((believer.node, believer.epoch));
+        let leader = self.believers.iter().find(leads);
+        let leader = leader.and_then(|leader| self.replicas.iter().find(|replica| replica.node == leader.node));
+        let shared = leader.filter(|leader| !leader.lossy && self.excuse().is_none()).and_then(|leader| {
+            let epochs = leader.log.epoch_at(to.0).zip(log.epoch_at(to.0));
+            epochs.filter(|(theirs, own)| theirs == own && *own != UNKNOWN).map(|(epoch, _)| (leader.node, epoch))
+        });
+        let wrong = match shared {
+            _ if self.is_metadata() && to.0 < own.high_watermark => {
+                format!("its own high watermark was {}", own.high_watermark)
+            }
+            _ if own.following.is_none() => "it followed nobody who could have told it where".to_owned(),
+            Some((leader, epoch)) => {
+                format!("its leader {} has offset {to} of leader epoch {epoch} as well", ctx.node_name(leader))
+            }
+            None => return,
+        };
+        out.find(TRUNCATION_POINT, ctx, None, Some(place.at), || {
+            let (partition, node, at) = (ctx.partition_name(self.id), ctx.node_name(place.node), seconds(place.at));
+            vec![format!("{partition}: {node} cut its log from {} back to {to} at {at}", log.end()), wrong]
+        });
+    }
+
+    /// `place`'s node follows `leader` from now on.
+    pub(crate) fn follows(&mut self, place: Place, leader: Option<NodeId>, epoch: LeaderEpoch) {
         let at = self.replica(place);
+        self.replicas[at].following = leader.map(|leader| (leader, epoch));
+        self.stopped_leading(place.node);
+    }
+
+    pub(crate) fn log_start(&mut self, ctx: &Context, out: &mut Findings, place: Place, start: Offset) {
+        let at = self.replica(place);
+        let led = self.replicas[at].led_to.filter(|_| self.believers.iter().any(|b| b.node == place.node));
+        if let Some((epoch, high_watermark)) = led.filter(|(_, high_watermark)| start > *high_watermark) {
+            let what = format!("log start {start}, past its high watermark {high_watermark}");
+            self.find_watermark(out, self.watermark(), ctx, place, epoch, &what);
+        }
         self.replicas[at].log.set_start(start.0);
     }
 
@@ -319,7 +406,8 @@ impl ReplicaSet {
         let at = self.replica(place);
         self.settle(at, start);
         self.stopped_leading(place.node);
-        self.believers.push(Believer { node: place.node, epoch, isr, start });
+        self.replicas[at].following = None;
+        self.believers.push(Believer { node: place.node, epoch, isr, joining: Vec::new(), start });
         // A broker may be late: what leaders of its own and later epochs committed it need not have.
         let must_have = self.committed.end_below(epoch.0);
         let replica = &self.replicas[at];
@@ -355,7 +443,36 @@ impl ReplicaSet {
     pub(crate) fn isr_committed(&mut self, node: NodeId, isr: &[NodeId]) {
         if let Some(believer) = self.believers.iter_mut().find(|believer| believer.node == node) {
             believer.isr = isr.to_vec();
+            believer.joining.clear();
         }
+    }
+
+    /// What `node` holds, for rules that live elsewhere.
+    pub(crate) fn log_of(&self, node: NodeId) -> Option<&Runs> {
+        let replica = self.replicas.iter().find(|replica| replica.node == node)?;
+        (!replica.lossy).then_some(&replica.log)
+    }
+
+    /// The last high watermark that `node` set as leader of `epoch`; where the epoch begins if it set none.
+    pub(crate) fn led_to(&self, node: NodeId, epoch: LeaderEpoch) -> Option<Offset> {
+        let believer = self.believers.iter().find(|believer| (believer.node, believer.epoch) == (node, epoch))?;
+        let replica = self.replicas.iter().find(|replica| replica.node == node)?;
+        let led = replica.led_to.filter(|(led, _)| *led == epoch).map_or(Offset(0), |(_, to)| to);
+        Some(led.max(believer.start))
+    }
+
+    /// What is committed, unless some of it may be gone just now.
+    pub(crate) fn committed(&self) -> Option<&Runs> {
+        self.excuse().is_none().then_some(&self.committed)
+    }
+
+    /// `node` wants these, too, in its ISR.
+    pub(crate) fn proposes(&mut self, node: NodeId, isr: &[NodeId]) -> Vec<NodeId> {
+        let Some(believer) = self.believers.iter_mut().find(|believer| believer.node == node) else {
+            return Vec::new();
+        };
+        believer.joining = isr.iter().filter(|member| !believer.isr.contains(member)).copied().collect();
+        believer.joining.clone()
     }
 
     /// The process of `node` is gone.
@@ -395,6 +512,7 @@ impl ReplicaSet {
         let at = self.replica(place);
         self.settle(at, log_end);
         self.watermarks += 1;
+        self.replicas[at].high_watermark = to.0;
         let check = self.watermark();
         let own_end = self.replicas[at].log.end();
         if to > log_end || to.0 > own_end {
@@ -458,18 +576,8 @@ impl ReplicaSet {
         self.replicas[at].led_to = Some((epoch, to));
         if self.is_metadata() {
             self.quorum_high_watermark(ctx, out, place, epoch, to, former.is_none());
-        } else if self.excuse().is_none()
-            && let Some(believer) = self.believers.iter().find(|b| b.node == place.node && b.epoch == epoch)
-        {
-            for member in believer.isr.iter().filter(|member| **member != place.node) {
-                let Some(replica) = self.replicas.iter().find(|replica| replica.node == *member) else { continue };
-                if replica.log.end() < to.0 && !replica.lossy && !self.budget.is_lossy(*member) {
-                    let (name, end) = (ctx.node_name(*member), replica.log.end());
-                    let what =
-                        format!("high watermark {to}, but the log of {name}, a member of its ISR, ends at {end}");
-                    self.find_watermark(out, HIGH_WATERMARK, ctx, place, epoch, &what);
-                }
-            }
+        } else if self.excuse().is_none() {
+            self.check_members(ctx, out, place, at, epoch, (former.unwrap_or_default(), to));
         }
         self.true_high_watermark = self.true_high_watermark.max(to.0);
         // While a loss is excused, a deposed leader's own idea of what is committed counts no more.
@@ -480,6 +588,46 @@ impl ReplicaSet {
         self.verify(ctx, out, place, at, to);
         self.committed.extend_from(&self.replicas[at].log, to.0);
         self.replicas[at].verified_to = self.replicas[at].verified_to.max(to.0);
+    }
+
+    /// W-R7 and W-R9: what is committed is on every member of the ISR, also on those about to join, and the ISR is large
+    /// enough.
+    fn check_members(
+        &self,
+        ctx: &Context,
+        out: &mut Findings,
+        place: Place,
+        at: usize,
+        epoch: LeaderEpoch,
+        (from, to): (Offset, Offset),
+    ) {
+        let Some(believer) = self.believers.iter().find(|b| b.node == place.node && b.epoch == epoch) else { return };
+        let rules = ctx.rules(self.id);
+        let min_isr = rules.min_isr.min(rules.replication_factor.max(1)) as usize;
+        if to > from && believer.isr.len() < min_isr {
+            let what = format!(
+                "high watermark {to}, though the ISR has {} members and min.insync.replicas is {min_isr}",
+                believer.isr.len()
+            );
+            self.find_watermark(out, HIGH_WATERMARK, ctx, place, epoch, &what);
+        }
+        for member in believer.isr.iter().chain(&believer.joining).filter(|member| **member != place.node) {
+            let Some(replica) = self.replicas.iter().find(|replica| replica.node == *member) else { continue };
+            if replica.lossy || self.budget.is_lossy(*member) {
+                continue;
+            }
+            let (log, own) = (&replica.log, &self.replicas[at].log);
+            if log.end() < to.0 {
+                let (name, end) = (ctx.node_name(*member), log.end());
+                let what = format!("high watermark {to}, but the log of {name}, a member of its ISR, ends at {end}");
+                self.find_watermark(out, HIGH_WATERMARK, ctx, place, epoch, &what);
+            } else if let Some(offset) = log.first_difference(own, from.0, to.0) {
+                let name = ctx.node_name(*member);
+                let what =
+                    format!("high watermark {to}, but {name}, a member of its ISR, has another record at {offset}");
+                self.find_watermark(out, HIGH_WATERMARK, ctx, place, epoch, &what);
+            }
+        }
     }
 
     fn quorum_high_watermark(
@@ -571,6 +719,20 @@ impl ReplicaSet {
         });
     }
 
+    /// W-K16: what the controller answered rests on committed records.
+    pub(crate) fn controller_answered(&self, ctx: &Context, out: &mut Findings, place: Place, until: Offset) {
+        out.opportunity(CONTROLLER_ANSWER, 1);
+        if until.0 > self.true_high_watermark {
+            out.find(CONTROLLER_ANSWER, ctx, None, Some(place.at), || {
+                let (node, at) = (ctx.node_name(place.node), seconds(place.at));
+                vec![
+                    format!("{node} answered at {at} what it decided on records up to {until}"),
+                    format!("the metadata log was committed up to {}", self.true_high_watermark),
+                ]
+            });
+        }
+    }
+
     /// A batch as read from the disk at the end.
     pub(crate) fn on_disk(&mut self, ctx: &Context, out: &mut Findings, node: NodeId, name: Name) {
         let Name { base, last, epoch, crc } = name;
@@ -586,6 +748,38 @@ impl ReplicaSet {
                     ctx.partition_name(self.id),
                     ctx.node_name(node),
                 )]
+            });
+        }
+    }
+
+    /// W-R14: some disk has all that is committed.
+    pub(crate) fn check_on_disk(&self, ctx: &Context, out: &mut Findings, replicas: &[ReplicaEnd]) {
+        let Some(committed) = self.committed().filter(|committed| committed.end() > committed.start()) else { return };
+        let read = |replica: &ReplicaEnd| {
+            let mut log = Runs::default();
+            log.reset(replica.batches.first().map_or(replica.log_start.0, |batch| batch.base.0));
+            for batch in &replica.batches {
+                log.extend(batch.last.0 + 1, batch.leader_epoch.0);
+            }
+            log
+        };
+        let lacks = |replica: &ReplicaEnd| {
+            let log = read(replica);
+            let differs = log.first_difference(committed, log.start(), committed.end());
+            differs.or((log.end() < committed.end()).then_some(log.end()))
+        };
+        let missing: Vec<Option<i64>> = replicas.iter().map(lacks).collect();
+        if missing.is_empty() {
+            return;
+        }
+        out.opportunity(COMMITTED_ON_DISK, 1);
+        if missing.iter().all(Option::is_some) {
+            out.find(COMMITTED_ON_DISK, ctx, None, None, || {
+                let lines = replicas.iter().zip(&missing).map(|(replica, offset)| {
+                    format!("{} lacks offset {}", ctx.node_name(replica.node), offset.unwrap_or_default())
+                });
+                let first = format!("{}: offsets up to {} are committed", ctx.partition_name(self.id), committed.end());
+                std::iter::once(first).chain(lines).collect()
             });
         }
     }

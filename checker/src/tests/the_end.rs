@@ -5,7 +5,8 @@ use super::reference::partition;
 use crate::convergence::*;
 use crate::registry::{CHECKS, Evidence};
 use crate::{CheckOutcome, Context, Registration, converged};
-use broker_types::{LeaderEpoch, NodeId, Offset, PartitionEpoch};
+use broker_types::{GroupState, LeaderEpoch, NodeId, Offset, PartitionEpoch};
+use std::fmt::Write;
 
 fn replica(node: i32) -> ReplicaEnd {
     let batch = |base: i64, last: i64| BatchEnd {
@@ -21,6 +22,9 @@ fn replica(node: i32) -> ReplicaEnd {
         high_watermark: Offset(9),
         batches: vec![batch(0, 4), batch(5, 8)],
         file_digest: Some(7),
+        damage: None,
+        epoch_starts: Some(vec![(LeaderEpoch(0), Offset(0)), (LeaderEpoch(4), Offset(9))]),
+        last_stable: Some(Offset(9)),
     }
 }
 
@@ -55,6 +59,8 @@ fn well() -> EndState {
         }],
         controllers: [101, 102, 103].map(controller).into(),
         brokers: [1, 2, 3].map(|node| BrokerEnd { node: NodeId(node), unfenced: true }).into(),
+        groups: vec![GroupEnd { group: "billing".into(), state: GroupState::Stable, unowned: Vec::new() }],
+        convergence: Some(Convergence { within_ns: 30_000_000_000, took_ns: Some(1_000_000_000) }),
         canaries: vec![Canary { what: "produce to orders-0".to_owned(), error: None }],
     }
 }
@@ -78,6 +84,34 @@ const CHANGES: &[(&str, Change)] = &[
         old.partition_epoch = PartitionEpoch(8);
     }),
     ("brokers-unfenced", |end| end.brokers[1].unfenced = false),
+    ("converges", |end| end.convergence = Some(Convergence { within_ns: 1, took_ns: None })),
+    ("converges", |end| end.convergence = Some(Convergence { within_ns: 1, took_ns: Some(2) })),
+    ("log-readable", |end| end.partitions[0].replicas[1].damage = Some("half a batch at byte 70".to_owned())),
+    ("log-readable", |end| {
+        end.partitions[0].replicas.iter_mut().for_each(|replica| replica.batches[0].last = Offset(5));
+    }),
+    ("log-readable", |end| {
+        let fall = |replica: &mut ReplicaEnd| {
+            replica.batches[0].leader_epoch = LeaderEpoch(4);
+            replica.epoch_starts = None;
+        };
+        end.partitions[0].replicas.iter_mut().for_each(fall);
+    }),
+    ("log-readable", |end| {
+        end.partitions[0].replicas.iter_mut().for_each(|replica| replica.batches[1].last = Offset(9));
+    }),
+    ("epoch-cache", |end| end.partitions[0].replicas[2].epoch_starts = Some(Vec::new())),
+    ("epoch-cache", |end| {
+        let starts = [(LeaderEpoch(0), Offset(0)), (LeaderEpoch(4), Offset(9)), (LeaderEpoch(3), Offset(9))];
+        end.partitions[0].replicas[2].epoch_starts = Some(starts.to_vec());
+    }),
+    ("epoch-cache", |end| {
+        // The second batch is of an epoch that is said to begin elsewhere.
+        end.partitions[0].replicas.iter_mut().for_each(|replica| replica.batches[1].leader_epoch = LeaderEpoch(4));
+    }),
+    ("groups-stable", |end| end.groups[0].state = GroupState::Reconciling),
+    ("groups-stable", |end| end.groups[0].unowned.push(partition(0))),
+    ("transactions-decided", |end| end.partitions[0].replicas[0].last_stable = Some(Offset(3))),
     ("canaries", |end| end.canaries[0].error = Some("REQUEST_TIMED_OUT".to_owned())),
 ];
 
@@ -92,14 +126,25 @@ fn a_cluster_that_got_well_passes_every_check() {
 
 #[test]
 fn each_way_of_not_getting_well_is_named() {
+    let mut matrix = String::new();
     for (at, (check, change)) in CHANGES.iter().enumerate() {
         let mut end = well();
         change(&mut end);
-        assert_eq!(fired(&converged(&end, &Context::default())), [*check], "change {at}");
+        assert_ne!(end, well(), "change {at} changed nothing");
+        let results = converged(&end, &Context::default());
+        assert!(fired(&results).contains(check), "{check} did not see change {at}; fired {:?}", fired(&results));
+        let also: Vec<&str> = fired(&results).into_iter().filter(|id| id != check).collect();
+        let result = results.iter().find(|result| result.id == *check).expect("it fired");
+        writeln!(matrix, "{check}: change {at}{}", also.iter().map(|id| format!(", also {id}")).collect::<String>())
+            .expect("a string");
+        for line in &result.violations[0].evidence {
+            writeln!(matrix, "    | {line}").expect("a string");
+        }
     }
     for check in CHECKS.iter().filter(|check| check.evidence == Evidence::End) {
         assert!(CHANGES.iter().any(|(id, _)| *id == check.id), "{} has no change", check.id);
     }
+    insta::assert_snapshot!("kill_matrix_end", matrix);
 }
 
 #[test]

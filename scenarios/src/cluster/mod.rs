@@ -359,6 +359,18 @@ fn kind_of(fact: &Observation) -> u16 {
         Observation::BrokerUnfenced { .. } => 18,
         Observation::PartitionChanged { .. } => 19,
         Observation::Mark { .. } => 20,
+        Observation::IsrProposed { .. } => 21,
+        Observation::QuorumProspective { .. } => 22,
+        Observation::BrokerShuttingDown { .. } => 23,
+        Observation::ControllerAnswered { .. } => 24,
+        Observation::CoordinatorLoaded { .. } => 25,
+        Observation::CoordinatorUnloaded { .. } => 26,
+        Observation::GroupChanged { .. } => 27,
+        Observation::MemberChanged(_) => 28,
+        Observation::MemberGone { .. } => 29,
+        Observation::OffsetCommitted { .. } => 30,
+        Observation::TransactionChanged(_) => 31,
+        Observation::TransactionMarker { .. } => 32,
     };
     sim::trace::kind::FIRST_FREE + index
 }

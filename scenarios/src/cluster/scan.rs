@@ -1,14 +1,16 @@
 //! The end of a run: what the disks hold, read as a process on each host would read it.
 
-use super::{Cluster, DATA, node_name};
-use broker_types::{NodeId, Offset, TopicIdPartition};
-use broker_wire::record_batch::split_fetched_batches;
-use checker::{BatchEnd, BrokerEnd, Canary, ControllerEnd, EndState, ImageEnd, PartitionEnd, Registration, ReplicaEnd};
+use super::{Cluster, DATA};
+use broker_types::{LeaderEpoch, NodeId, Offset, TopicIdPartition};
+use broker_wire::record_batch::split_batches;
+use checker::{
+    BatchEnd, BrokerEnd, Canary, ControllerEnd, Convergence, EndState, ImageEnd, PartitionEnd, Registration, ReplicaEnd,
+};
 use sim::HostId;
 
 /// The state of every partition and broker, as the controller last said it and as the disks have it.
 #[must_use]
-pub fn end_state(cluster: &Cluster, canaries: Vec<Canary>) -> EndState {
+pub fn end_state(cluster: &Cluster, canaries: Vec<Canary>, convergence: Convergence) -> EndState {
     let partitions: Vec<_> = cluster.shared.view(|view| {
         let named = view
             .partitions
@@ -46,6 +48,9 @@ pub fn end_state(cluster: &Cluster, canaries: Vec<Canary>) -> EndState {
         controllers: controllers(cluster),
         images: images(cluster),
         brokers: brokers.collect(),
+        // Nobody coordinates groups or transactions yet.
+        groups: Vec::new(),
+        convergence: Some(convergence),
         canaries,
     }
 }
@@ -111,11 +116,11 @@ fn replica(cluster: &Cluster, host: HostId, node: NodeId, partition: &str, high_
     segments.sort();
     let mut batches = Vec::new();
     let mut hash = xxhash_rust::xxh3::Xxh3::new();
-    let mut log_start = None;
+    let (mut log_start, mut damage) = (None, None);
     for path in segments {
         let bytes = disk.read(&path).unwrap_or_default();
         hash.update(&bytes);
-        match split_fetched_batches(bytes) {
+        match split_batches(bytes) {
             Ok(found) => {
                 for batch in found {
                     let summary = batch.summary();
@@ -128,8 +133,13 @@ fn replica(cluster: &Cluster, host: HostId, node: NodeId, partition: &str, high_
                     });
                 }
             }
-            Err(error) => tracing::error!(node = %node_name(node), path, %error, "a log does not parse"),
+            Err(error) => damage = Some(format!("{path}: {error}")),
         }
+    }
+    let checkpoint = disk.read(&format!("{folder}leader-epoch-checkpoint"));
+    let epoch_starts = checkpoint.map(|text| epoch_starts(&text));
+    if let Some(Err(line)) = &epoch_starts {
+        damage.get_or_insert(format!("leader-epoch-checkpoint has the line '{line}'"));
     }
     ReplicaEnd {
         node,
@@ -138,5 +148,23 @@ fn replica(cluster: &Cluster, host: HostId, node: NodeId, partition: &str, high_
         high_watermark,
         batches,
         file_digest: Some(hash.digest128()),
+        damage,
+        epoch_starts: epoch_starts.and_then(Result::ok),
+        last_stable: None,
     }
+}
+
+/// The lines `epoch offset` of a leader epoch checkpoint, after its version and their count; or the line that is none.
+fn epoch_starts(text: &[u8]) -> Result<Vec<(LeaderEpoch, Offset)>, String> {
+    let text = String::from_utf8_lossy(text);
+    let entries = text.lines().skip(2).map(|line| {
+        let mut words = line.split(' ').map(str::parse::<i64>);
+        match (words.next(), words.next(), words.next()) {
+            (Some(Ok(epoch)), Some(Ok(start)), None) => {
+                Ok((LeaderEpoch(i32::try_from(epoch).map_err(|_| line.to_owned())?), Offset(start)))
+            }
+            _ => Err(line.to_owned()),
+        }
+    });
+    entries.collect()
 }

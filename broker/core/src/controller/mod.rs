@@ -377,6 +377,7 @@ impl Controller {
         let Role::Active(active) = &mut self.role else { return };
         let committed = self.committed.end().offset;
         while let Some(parked) = active.parked.pop_front_if(|parked| parked.until <= committed) {
+            out.push(Output::Observe(Observation::ControllerAnswered { until: parked.until }));
             out.push(Output::Reply { id: parked.id, response: parked.response });
         }
     }

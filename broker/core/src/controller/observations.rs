@@ -11,11 +11,14 @@ pub(super) fn observation(before: &MetadataImage, record: &MetadataRecord) -> Op
             Some(Observation::BrokerRegistered { broker: r.broker, broker_epoch: r.broker_epoch })
         }
         MetadataRecord::BrokerRegistrationChange(r) => {
-            let was_fenced = before.broker(r.broker)?.fenced;
+            let known = before.broker(r.broker)?;
             let (broker, broker_epoch) = (r.broker, r.broker_epoch);
-            match (was_fenced, r.fenced?) {
-                (false, true) => Some(Observation::BrokerFenced { broker, broker_epoch }),
-                (true, false) => Some(Observation::BrokerUnfenced { broker, broker_epoch }),
+            match (known.fenced, r.fenced) {
+                (false, Some(true)) => Some(Observation::BrokerFenced { broker, broker_epoch }),
+                (true, Some(false)) => Some(Observation::BrokerUnfenced { broker, broker_epoch }),
+                _ if r.in_controlled_shutdown && !known.in_controlled_shutdown => {
+                    Some(Observation::BrokerShuttingDown { broker, broker_epoch })
+                }
                 _ => None,
             }
         }

@@ -523,6 +523,12 @@ impl Replica {
         self.outstanding = Some(proposal);
         leader.isr.set_progress(Progress::Sent(proposal));
         let isr = leader.with_epochs((self.config.local, self.local_broker_epoch));
+        out.push(Output::Observe(Observation::IsrProposed {
+            partition: self.config.partition,
+            leader_epoch,
+            partition_epoch,
+            isr: isr.iter().map(|(member, _)| *member).collect(),
+        }));
         out.push(Output::ProposeIsr { proposal, isr, leader_epoch, partition_epoch });
     }
 
@@ -563,7 +569,9 @@ impl Replica {
                 leader.isr.revert();
                 leader.recount(now);
                 leader.no_proposal_before = now + backoff;
+                let isr = leader.isr.committed().into();
                 out.push(Output::Observe(Observation::Mark { name: "isr-rejected" }));
+                self.observe_isr(isr, out);
                 self.progress(now, out);
             }
             // The controller is ahead of us; what it knows will come. Until then the larger set counts.

@@ -259,9 +259,9 @@ impl Replica {
             // The leader epoch did not change: followers, positions and epoch cache stay as they are (KAFKA-13790).
             self.known = Some(news);
             if let Role::Leader(leader) = &mut self.role {
-                let before = leader.isr.committed().to_vec();
+                let (before, was_settled) = (leader.isr.committed().to_vec(), leader.isr.is_settled());
                 leader.adopt_registration(now, &self.config, &metadata);
-                if leader.isr.committed() != before {
+                if leader.isr.committed() != before || !was_settled {
                     let isr = leader.isr.committed().into();
                     self.observe_isr(isr, out);
                 }
@@ -370,6 +370,9 @@ impl Replica {
                 leader_epoch: append.leader_epoch,
                 size: append.summary.size,
                 crc: append.summary.crc,
+                producer: append.summary.producer,
+                is_transactional: append.summary.is_transactional,
+                is_control: append.summary.is_control,
                 role: append.role,
             }));
             if let (Role::Leader(leader), Some(waiter)) = (&mut self.role, append.waiter) {

@@ -143,6 +143,7 @@ impl Raft {
         let state = self.state.state();
         tracing::info!(node = %self.config.node, epoch = %state.epoch, "asks for pre-votes");
         self.enter(state, Role::Prospective(nominee), out);
+        self.state.tell(Output::Observe(Observation::QuorumProspective { epoch: state.epoch }), out);
         self.count_votes(now, out);
     }
 

@@ -110,6 +110,44 @@ impl Observer for Facts {
                     "partition changed"
                 );
             }
+            Observation::IsrProposed { partition, leader_epoch, partition_epoch, isr } => {
+                info!(target: FACTS, %partition, %leader_epoch, %partition_epoch, ?isr, "ISR proposed");
+            }
+            Observation::QuorumProspective { epoch } => debug!(target: FACTS, %epoch, "asks for pre-votes"),
+            Observation::BrokerShuttingDown { broker, broker_epoch } => {
+                info!(target: FACTS, %broker, %broker_epoch, "broker is shutting down");
+            }
+            Observation::ControllerAnswered { until } => trace!(target: FACTS, %until, "controller answered"),
+            Observation::CoordinatorLoaded { kind, partition, leader_epoch } => {
+                info!(target: FACTS, ?kind, partition, %leader_epoch, "coordinator loaded");
+            }
+            Observation::CoordinatorUnloaded { kind, partition } => {
+                info!(target: FACTS, ?kind, partition, "coordinator unloaded");
+            }
+            Observation::GroupChanged { group, coordinator_epoch, epoch, state } => {
+                info!(target: FACTS, %group, %coordinator_epoch, epoch, ?state, "group changed");
+            }
+            Observation::MemberChanged(member) => debug!(target: FACTS, ?member, "member changed"),
+            Observation::MemberGone { group, member } => info!(target: FACTS, %group, %member, "member gone"),
+            Observation::OffsetCommitted { group, partition, offset, coordinator_epoch, member, epoch } => {
+                trace!(target: FACTS, %group, %partition, %offset, %coordinator_epoch, ?member, epoch, "offset committed");
+            }
+            Observation::TransactionChanged(transaction) => {
+                debug!(target: FACTS, ?transaction, "transaction changed");
+            }
+            Observation::TransactionMarker {
+                partition,
+                offset,
+                producer,
+                producer_epoch,
+                coordinator_epoch,
+                commit,
+            } => {
+                debug!(
+                    target: FACTS, %partition, %offset, ?producer, ?producer_epoch, %coordinator_epoch, commit,
+                    "transaction marker"
+                );
+            }
             Observation::Mark { name } => debug!(target: "mark", name),
         }
     }

@@ -416,6 +416,9 @@ impl Quorum {
                 leader_epoch: summary.leader_epoch.unwrap_or_default(),
                 size: summary.size,
                 crc: summary.crc,
+                producer: summary.producer,
+                is_transactional: summary.is_transactional,
+                is_control: summary.is_control,
                 role,
             });
         }

@@ -123,6 +123,7 @@ impl Bench {
                         self.leader = None;
                         inputs.push_back(Input::LostLeadership);
                     }
+                    Output::Observe(Observation::ControllerAnswered { .. }) => {}
                     Output::Observe(fact) => self.facts.push(fact),
                 }
             }
