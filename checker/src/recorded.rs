@@ -29,18 +29,24 @@ impl Model {
     /// All of them.
     pub const ALL: [Model; 6] =
         [Model::Kafka, Model::Log, Model::Register, Model::CasRegister, Model::Kv, Model::ListAppend];
-}
 
-impl fmt::Display for Model {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+    /// What the command line calls it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
             Model::Kafka => "kafka",
             Model::Log => "log",
             Model::Register => "register",
             Model::CasRegister => "cas-register",
             Model::Kv => "kv",
             Model::ListAppend => "list-append",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -48,9 +54,8 @@ impl FromStr for Model {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let names = || Model::ALL.map(|model| model.to_string()).join(", ");
-        let found = Model::ALL.into_iter().find(|model| model.to_string() == text);
-        found.ok_or_else(|| format!("`{text}` is no model; there are {}", names()))
+        let found = Model::ALL.into_iter().find(|model| model.name() == text);
+        found.ok_or_else(|| format!("`{text}` is no model; there are {}", Model::ALL.map(Model::name).join(", ")))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The report that a person reads in a terminal: the answer, then why, then the evidence, then how to see it again.
 
-use crate::{CheckLine, FaultLine, RunReport};
-use checker::{CheckOutcome, Verdict};
+use crate::{CheckLine, Checked, FaultLine, RunReport};
+use checker::{CheckInfo, CheckOutcome, Verdict, Violation};
 use owo_colors::{OwoColorize, Style};
 use std::fmt::Write;
 
@@ -14,7 +14,7 @@ pub fn render(report: &RunReport, color: bool, verbose: bool) -> String {
     for reason in &report.reasons {
         let _ = writeln!(text, "  {reason}");
     }
-    violations(&mut text, report, &paint, verbose);
+    violations(&mut text, &report.violations, &report.checks, &paint, verbose);
     if !report.story.is_empty() {
         let _ = writeln!(text, "\n{}", paint.head("What happened"));
         for sentence in &report.story {
@@ -33,6 +33,49 @@ pub fn render(report: &RunReport, color: bool, verbose: bool) -> String {
     let _ = writeln!(text, "\n{}  {:032x}  {} events", paint.head("Fingerprint"), report.fingerprint, report.events);
     let _ = writeln!(text, "{}    {}", paint.head("Reproduce"), report.reproduce);
     text
+}
+
+/// Renders one history's judgement. With `color` false the text holds no escape code.
+#[must_use]
+pub fn render_checked(checked: &Checked, color: bool, verbose: bool) -> String {
+    let paint = Paint { color };
+    let mut text = String::new();
+    let name = &checked.history;
+    let judged = match &checked.judged {
+        Ok(judged) => judged,
+        Err(error) => {
+            let _ = writeln!(text, "{}  {name}\n  {error}", paint.bad("INVALID"));
+            return text;
+        }
+    };
+    let model = judged.model.map(|model| format!(" · model {model}")).unwrap_or_default();
+    let _ = writeln!(text, "{}  {name}{model} · {} operations", word(judged.verdict, &paint), judged.operations);
+    // What was violated is told below, with its evidence.
+    for reason in judged.reasons.iter().filter(|_| judged.verdict != Verdict::Violation) {
+        let _ = writeln!(text, "  {reason}");
+    }
+    let lines: Vec<CheckLine> = judged.checks.iter().map(CheckLine::from).collect();
+    let found: Vec<Violation> = judged.checks.iter().flat_map(|check| check.violations.clone()).collect();
+    violations(&mut text, &found, &lines, &paint, verbose);
+    if !lines.is_empty() {
+        let _ = writeln!(text, "\n{}", paint.head("Checks"));
+        checks(&mut text, &lines, &paint, verbose);
+    }
+    text
+}
+
+fn word(verdict: Verdict, paint: &Paint) -> String {
+    match verdict {
+        Verdict::Pass => paint.good("PASS"),
+        Verdict::Violation => paint.bad("VIOLATION"),
+        Verdict::Inconclusive => paint.warn("INCONCLUSIVE"),
+        Verdict::NonDeterministic => paint.bad("NON-DETERMINISTIC"),
+    }
+}
+
+/// `lost-write (B3)`: the check and its row in the research notes, where it has one.
+fn named(check: &str) -> String {
+    CheckInfo::find(check).map_or_else(|| check.to_owned(), |info| format!("{check} ({})", info.row))
 }
 
 struct Paint {
@@ -61,12 +104,7 @@ impl Paint {
 }
 
 fn headline(text: &mut String, report: &RunReport, paint: &Paint) {
-    let word = match report.verdict {
-        Verdict::Pass => paint.good("PASS"),
-        Verdict::Violation => paint.bad("VIOLATION"),
-        Verdict::Inconclusive => paint.warn("INCONCLUSIVE"),
-        Verdict::NonDeterministic => paint.bad("NON-DETERMINISTIC"),
-    };
+    let word = word(report.verdict, paint);
     let expected = match (report.verdict == report.expected, report.expected) {
         (true, Verdict::Pass) => String::new(),
         (true, _) => ", as the scenario expects".to_owned(),
@@ -83,19 +121,19 @@ fn headline(text: &mut String, report: &RunReport, paint: &Paint) {
 }
 
 /// The first violation of each check with its evidence, the others as a number; all of those kept when `verbose`.
-fn violations(text: &mut String, report: &RunReport, paint: &Paint, verbose: bool) {
+fn violations(text: &mut String, violations: &[Violation], checks: &[CheckLine], paint: &Paint, verbose: bool) {
     let mut told: Vec<&str> = Vec::new();
-    for violation in &report.violations {
+    for violation in violations {
         let is_first = !told.contains(&violation.check.as_str());
         if !is_first && !verbose {
             continue;
         }
         told.push(&violation.check);
-        let _ = writeln!(text, "\n{}  {}", paint.bad(&violation.check), violation.guarantee);
+        let _ = writeln!(text, "\n{}  {}", paint.bad(&named(&violation.check)), violation.guarantee);
         for line in &violation.evidence {
             let _ = writeln!(text, "    {line}");
         }
-        let in_all = report.checks.iter().find(|check| check.id == violation.check).map_or(1, |check| check.violations);
+        let in_all = checks.iter().find(|check| check.id == violation.check).map_or(1, |check| check.violations);
         if is_first && in_all > 1 && !verbose {
             let _ = writeln!(
                 text,
@@ -187,7 +225,6 @@ pub fn seconds(ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use checker::Violation;
 
     fn check(id: &str, outcome: CheckOutcome, opportunities: u64) -> CheckLine {
         CheckLine { id: id.to_owned(), outcome, opportunities, allowed: [].into(), violations: 0 }

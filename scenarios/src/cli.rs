@@ -82,6 +82,8 @@ pub enum Progress {
 pub enum Command {
     /// Runs one scenario with one seed and judges it.
     Run(RunArgs),
+    /// Judges histories recorded anywhere, any number at once.
+    Check(CheckArgs),
     /// Runs many seeds and groups what fails.
     Explore(ExploreArgs),
     /// The catalog of scenarios, and scenario files.
@@ -133,6 +135,51 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE", hide = true)]
     pub events: Option<PathBuf>,
 }
+
+/// `trial check`.
+#[derive(Args, Debug, Clone)]
+#[command(after_help = CHECK_HELP)]
+pub struct CheckArgs {
+    /// Histories: files, or folders that `trial run` wrote.
+    #[arg(required = true, value_name = "HISTORY")]
+    pub histories: Vec<PathBuf>,
+    /// As what to judge them. Default: as what each looks like.
+    #[arg(long, value_parser = models(), env = "TRIAL_MODEL")]
+    pub model: Option<checker::Model>,
+    /// What transactions of list-append are held to: read-committed, snapshot-isolation, serializable, ...
+    #[arg(long, default_value_t, env = "TRIAL_LEVEL")]
+    pub level: checker::Level,
+    /// Most steps that the search for an order may take, for each history. One that needs more is inconclusive.
+    #[arg(long, value_name = "STEPS", default_value_t = checker::Options::BUDGET, env = "TRIAL_BUDGET")]
+    pub budget: u64,
+}
+
+fn models() -> impl clap::builder::TypedValueParser<Value = checker::Model> {
+    use clap::builder::TypedValueParser;
+    clap::builder::PossibleValuesParser::new(checker::Model::ALL.map(checker::Model::name))
+        .try_map(|name| name.parse::<checker::Model>())
+}
+
+const CHECK_HELP: &str = "Models:
+  kafka         what clients of Kafka see: lost writes, duplicates, order, stale reads, ...
+  log           each partition as one linearizable log
+  register      :read and :write; with :cas [from to] it is cas-register. Both start as nil
+  kv            :get, :put and :append of strings by key. What is absent is empty
+  list-append   transactions that append to lists and read them
+
+Forms, told apart by content:
+  JSON lines    as `trial run` writes them (history.jsonl), one operation a line
+  EDN           {:process 0, :type :invoke, :f :append, :key \"0\", :value \"x\"}, then :ok, :fail or :info
+  Jepsen's log  INFO  jepsen.util - 4<TAB>:invoke<TAB>:cas<TAB>[2 4]
+
+Examples:
+  trial check target/trial/leader-crash-000000000000002a/     a run, judged again
+  trial check etcd_*.log --model cas-register                 logs of Jepsen
+  trial check history.edn --format json | jq '.[].verdict'
+
+The exit code is that of the worst history: 14 (one is invalid: the line is named, and there is no verdict on it) before 10
+(a guarantee was violated) before 11 (inconclusive: empty, nothing told, or out of its budget) before 0. All are judged and
+printed, whatever the others are.";
 
 /// `trial explore`.
 #[derive(Args, Debug, Clone)]

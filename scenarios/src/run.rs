@@ -40,6 +40,8 @@ pub struct Options {
     pub until: Option<Duration>,
     /// Writes the events of the trace there, to see where two runs part.
     pub events: Option<std::path::PathBuf>,
+    /// Writes what clients did there, and the context it is judged in, for `trial check`.
+    pub history: Option<std::path::PathBuf>,
     /// How the reproducing line names the scenario.
     pub named: String,
     /// A filter for node logs, and where they go.
@@ -575,6 +577,13 @@ fn empty(scenario: &Scenario, seed: u64, options: &Options) -> RunReport {
 fn judge(scenario: &Scenario, seed: u64, options: &Options, brought: Brought, panics: &[sim::NodePanic]) -> RunReport {
     let mut report = empty(scenario, seed, options);
     let history = brought.recorder.take();
+    if let Some(file) = &options.history {
+        let folder = file.parent().map_or(Ok(()), std::fs::create_dir_all);
+        let write = |()| std::fs::write(file, checker::write_recording(&brought.context, &history));
+        if let Err(error) = folder.and_then(write) {
+            eprintln!("trial: {}: {error}", file.display());
+        }
+    }
     let mut checks = brought.checks;
     checks.extend(checker::judge(&history, &brought.context));
     checks.push(no_panic(panics, brought.zero));

@@ -43,6 +43,65 @@ fn a_run_prints_what_its_schema_says() {
 }
 
 #[test]
+fn judged_histories_print_what_their_schema_says() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("a file");
+        path.to_str().expect("a name in Unicode").to_owned()
+    };
+    let append = "{:process 0, :type :invoke, :f :append, :key \"k\", :value \"x\"}\n\
+                  {:process 0, :type :ok, :f :append, :key \"k\", :value \"x\"}\n\
+                  {:process 0, :type :invoke, :f :get, :key \"k\", :value nil}\n";
+    let good = write("good.edn", &format!("{append}{{:process 0, :type :ok, :f :get, :key \"k\", :value \"x\"}}"));
+    let bad = write("bad.edn", &format!("{append}{{:process 0, :type :ok, :f :get, :key \"k\", :value \"\"}}"));
+    let empty = write("empty.edn", "");
+    let cut = write("cut.edn", &append[..append.len() - 5]);
+    let gone = folder.path().join("gone").to_str().expect("a name in Unicode").to_owned();
+    for (histories, wanted) in [
+        (vec![&good], 0),
+        (vec![&good, &empty], 11),
+        (vec![&empty, &bad, &good], 10),
+        (vec![&good, &bad, &cut, &empty], 14),
+        (vec![&gone, &good], 14),
+    ] {
+        let words: Vec<&str> = ["check"].into_iter().chain(histories.iter().map(|path| path.as_str())).collect();
+        let (judged, code) = trial(&words);
+        holds("check", &judged);
+        assert_eq!((code, judged.as_array().map(Vec::len)), (wanted, Some(histories.len())), "{judged:#}");
+        for (one, path) in judged.as_array().expect("a list").iter().zip(histories) {
+            let wanted = match path {
+                path if path == &good => "pass",
+                path if path == &bad => "violation",
+                path if path == &empty => "inconclusive",
+                _ => "invalid",
+            };
+            assert_eq!(one["verdict"], wanted, "{one:#}");
+            assert_eq!(one["error"].is_string(), wanted == "invalid", "{one:#}");
+        }
+    }
+    let (judged, _) = trial(&["check", &cut]);
+    assert!(judged[0]["error"].as_str().is_some_and(|error| error.starts_with("line 3, column 1: ")), "{judged:#}");
+}
+
+#[test]
+fn a_run_leaves_a_history_that_is_judged_as_it_was() {
+    let out = tempfile::tempdir().expect("a folder");
+    let folder = out.path().join("run").to_str().expect("a name in Unicode").to_owned();
+    let (run, _) = trial(&["run", "acks-1-power-loss", "--seed", "7", "--out", &folder]);
+    let (judged, code) = trial(&["check", &folder]);
+    holds("check", &judged);
+    assert_eq!((code, &judged[0]["verdict"], &judged[0]["model"]), (10, &"violation".into(), &"kafka".into()));
+    for check in judged[0]["checks"].as_array().expect("a list") {
+        let same = |other: &&Value| other["id"] == check["id"];
+        let before = run["checks"].as_array().expect("a list").iter().find(same).expect("the run has that check");
+        for key in ["outcome", "opportunities", "allowed", "violations"] {
+            assert_eq!(before[key], check[key], "{check:#}");
+        }
+    }
+}
+
+#[test]
 fn a_schema_refuses_what_lacks_a_key_or_has_one_too_many() {
     let (run, _) = trial(&["run", "smoke", "--seed", "1"]);
     let schema = schema("run");

@@ -2,6 +2,7 @@
 
 mod bench;
 mod bugs;
+mod check;
 mod doctor;
 mod explore;
 mod run;
@@ -18,6 +19,8 @@ pub(crate) const USAGE: u8 = 2;
 pub(crate) const NOTHING_SELECTED: u8 = 4;
 /// A guarantee was violated.
 pub(crate) const VIOLATED: u8 = 10;
+/// Nothing is proven.
+pub(crate) const INCONCLUSIVE: u8 = 11;
 /// Two processes made two runs of one seed.
 pub(crate) const NOT_DETERMINISTIC: u8 = 12;
 /// A file is invalid.
@@ -29,6 +32,7 @@ pub fn main(cli: Cli) -> ExitCode {
     let common = cli.common;
     match cli.command {
         Command::Run(args) => run::run(&args, &common),
+        Command::Check(args) => check::check(&args, &common),
         Command::Bench(args) => bench::bench(&args, &common),
         Command::Scenario(command) => scenario::scenario(&command, &common),
         Command::Completions { shell } => {

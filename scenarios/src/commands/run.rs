@@ -77,6 +77,7 @@ pub(super) fn run(args: &RunArgs, common: &Common) -> ExitCode {
     let options = Options {
         until: args.until,
         events: args.events.clone(),
+        history: (!args.no_files).then(|| out.join(super::check::HISTORY)),
         named: args.scenario.clone(),
         log: args.log.clone().map(|filter| (filter, out.join("logs"))),
         workloads: Vec::new(),
