@@ -16,7 +16,8 @@ pub fn judge(history: &History, ctx: &Context) -> Vec<CheckResult> {
     results.extend(ordering::sends::check(&index, ctx));
     results.extend(ordering::records::check(&index, ctx));
     results.push(linearizability::stale_poll::check(&index, ctx));
-    results.push(linearizability::append_order::check(&index, ctx));
+    results.extend(linearizability::append_order::check(&index, ctx));
+    results.push(linearizability::log_start::check(&index, ctx));
     results.push(unresolved(&index, ctx));
     crate::registry::sort(&mut results);
     results

@@ -96,8 +96,17 @@ checks! {
         "The high watermark told by a current leader covers every record acknowledged before the fetch was sent.",
         "KIP-207; acks=all";
     APPEND_ORDER = BlackBox "l1-append-order" "L1" false,
-        "A partition is a linearizable log: a record sent after another was acknowledged gets the higher offset, and an end offset read afterwards is past it.",
-        "linearizability of appends; KIP-207";
+        "A partition is a linearizable log: a record sent after another was acknowledged gets the higher offset.",
+        "linearizability of appends; acks=all";
+    END_READS = BlackBox "l2-end-reads" "L2" false,
+        "The end of the log that a current leader tells covers every record acknowledged before it was asked, and none that was sent after it answered.",
+        "ListOffsets; KIP-207";
+    END_MONOTONE = BlackBox "l3-end-monotone" "L3" false,
+        "The end of the log never goes back, also across a change of leader.",
+        "ListOffsets; KIP-207";
+    LOG_START = BlackBox "l4-log-start" "L4" false,
+        "The start of a broker's log never goes back, and is never past the high watermark.",
+        "Fetch API; KIP-107";
     UNRESOLVED_OP = BlackBox "unresolved-op" "V6" false,
         "Every operation of a client returns, with success or an error, within its timeout.",
         "delivery.timeout.ms, default.api.timeout.ms";

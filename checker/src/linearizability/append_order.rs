@@ -1,4 +1,5 @@
-//! L1 to L3: appends and reads of the end, in real time.
+//! L1 to L3: appends and reads of the end, in real time. L1 is the order of appends among themselves, L2 that of appends and
+//! reads of the end, L3 that of reads of the end among themselves.
 //!
 //! Offsets fix the order of a log, so there is no search: give an append at offset `o` the slot `2o + 1` and a read of
 //! the end `E` the slot `2E`. The history is linearizable exactly when no operation starts after one of a higher slot has
@@ -12,7 +13,7 @@
 use crate::context::Context;
 use crate::history::{Acks, OpKind, Outcome, SimTime};
 use crate::index::{Index, PartitionView, excuse, staleness};
-use crate::registry::APPEND_ORDER;
+use crate::registry::{APPEND_ORDER, END_MONOTONE, END_READS};
 use crate::verdict::CheckResult;
 use broker_types::TopicIdPartition;
 
@@ -38,22 +39,32 @@ pub(crate) struct Interval {
     pub(crate) kind: Kind,
 }
 
-/// `l1-append-order`.
-pub(crate) fn check(index: &Index<'_>, ctx: &Context) -> CheckResult {
-    let mut result = CheckResult::of(APPEND_ORDER);
+/// `l1-append-order`, `l2-end-reads` and `l3-end-monotone`.
+pub(crate) fn check(index: &Index<'_>, ctx: &Context) -> [CheckResult; 3] {
+    let mut results = [APPEND_ORDER, END_READS, END_MONOTONE].map(CheckResult::of);
     for (partition, view) in &index.partitions {
         let mut intervals = intervals(index, ctx, *partition, view);
         sweep(&mut intervals, |earlier, later| {
             let reason = reason(index, ctx, *partition, earlier.op, later.op);
-            result.find(APPEND_ORDER, ctx, reason, Some(later.invoked), || {
+            let check = match (earlier.kind, later.kind) {
+                (Kind::TailRead, Kind::TailRead) => END_MONOTONE,
+                (Kind::TailRead, _) | (_, Kind::TailRead) => END_READS,
+                _ => APPEND_ORDER,
+            };
+            let result = results.iter_mut().find(|result| result.id == check.id).expect("one of the three");
+            result.find(check, ctx, reason, Some(later.invoked), || {
                 let what = "the second started after the first had returned, and lies before it in the log".to_owned();
                 vec![index.tell(ctx, earlier.op), index.tell(ctx, later.op), what]
             });
             reason.is_some()
         });
-        result.opportunity((intervals.len() as u64).saturating_sub(1));
+        let reads = intervals.iter().filter(|op| op.kind == Kind::TailRead).count() as u64;
+        let appends = intervals.len() as u64 - reads;
+        results[0].opportunity(appends.saturating_sub(1));
+        results[1].opportunity(if appends > 0 { reads } else { 0 });
+        results[2].opportunity(reads.saturating_sub(1));
     }
-    result
+    results
 }
 
 fn intervals(index: &Index<'_>, ctx: &Context, partition: TopicIdPartition, view: &PartitionView) -> Vec<Interval> {
@@ -91,8 +102,8 @@ fn intervals(index: &Index<'_>, ctx: &Context, partition: TopicIdPartition, view
     intervals
 }
 
-/// Tells every operation that starts after one of a higher slot has returned, with the highest such. When `found` says
-/// that the pair is excused, the earlier one no longer counts.
+/// Tells every operation that starts after one of a higher slot has returned: with the highest append, and with the
+/// highest read of the end. When `found` says that the pair is excused, the earlier one no longer counts.
 pub(crate) fn sweep(intervals: &mut [Interval], mut found: impl FnMut(&Interval, &Interval) -> bool) {
     if !intervals.is_sorted_by_key(|op| op.invoked) {
         intervals.sort_unstable_by_key(|op| (op.invoked, op.op));
@@ -106,25 +117,25 @@ pub(crate) fn sweep(intervals: &mut [Interval], mut found: impl FnMut(&Interval,
         by_return.sort_unstable();
     }
     let mut done = by_return.into_iter().map(|(returned, at)| (returned, intervals[at as usize])).peekable();
-    // The highest that has returned: of all, and of those that a read of the end must know.
-    let (mut highest, mut highest_committed): (Option<Interval>, Option<Interval>) = (None, None);
+    // The highest that has returned, of each kind.
+    let mut highest: [Option<Interval>; 3] = [None; 3];
     for op in intervals.iter() {
         while let Some((_, returned)) = done.next_if(|(returned, _)| *returned < op.invoked) {
+            let highest = &mut highest[returned.kind as usize];
             if highest.is_none_or(|highest| highest.slot < returned.slot) {
-                highest = Some(returned);
-            }
-            if returned.kind != Kind::WeakAppend && highest_committed.is_none_or(|highest| highest.slot < returned.slot)
-            {
-                highest_committed = Some(returned);
+                *highest = Some(returned);
             }
         }
-        let before = if op.kind == Kind::TailRead { highest_committed } else { highest };
-        if let Some(earlier) = before
-            && earlier.slot > op.slot
-            && found(&earlier, op)
-        {
-            highest = highest.filter(|highest| highest.op != earlier.op);
-            highest_committed = highest_committed.filter(|highest| highest.op != earlier.op);
+        let [append, weak, read] = highest;
+        // A read of the end need not know of a weak append.
+        let append = match op.kind {
+            Kind::TailRead => append,
+            _ => append.into_iter().chain(weak).max_by_key(|op| op.slot),
+        };
+        for earlier in [append, read].into_iter().flatten() {
+            if earlier.slot > op.slot && found(&earlier, op) {
+                highest[earlier.kind as usize] = None;
+            }
         }
     }
 }
@@ -190,12 +201,13 @@ mod tests {
         fn the_sweep_agrees_with_trying_every_order(
             spans in prop::collection::vec((0u64..12, prop::option::weighted(0.9, 0u64..6), 0i64..6), 0..=6),
         ) {
+            // Appends have the odd slots, reads of the end the even ones.
             let mut ops: Vec<Interval> = (0u32..).zip(spans).map(|(op, (invoked, lasts, slot))| Interval {
                 invoked,
                 returned: lasts.map_or(u64::MAX, |lasts| invoked + lasts),
                 slot,
                 op,
-                kind: Kind::Append,
+                kind: if slot % 2 == 1 { Kind::Append } else { Kind::TailRead },
             }).collect();
             let explained = some_order_explains(&ops);
             let mut found = 0;

@@ -273,6 +273,49 @@ const MUTATIONS: &[(&str, &str, Mutation)] = &[
         let Some((first, second)) = pair else { return false };
         exchange(history, &first.clone(), &second.clone())
     }),
+    ("l2-end-reads", "the end of the log is told as it was before an acknowledged record", |history| {
+        let acked: Vec<(SimTime, Send)> = history
+            .ops
+            .iter()
+            .filter(|op| op.outcome == Outcome::Ok)
+            .filter_map(|op| Some((op.returned?, send(op)?.clone())))
+            .filter(|(_, send)| send.acks == Acks::All)
+            .collect();
+        for op in &mut history.ops {
+            let OpKind::TailRead(read) = &mut op.kind else { continue };
+            let before =
+                |(returned, send): &&(SimTime, Send)| *returned < op.invoked && send.partition == read.partition;
+            if let Some(offset) = acked.iter().rfind(before).and_then(|(_, send)| send.offset) {
+                read.end = offset;
+                return true;
+            }
+        }
+        false
+    }),
+    ("l3-end-monotone", "the end of the log goes back from one read of it to the next", |history| {
+        let mut former: Option<(SimTime, TailRead)> = None;
+        for op in &mut history.ops {
+            let OpKind::TailRead(read) = &mut op.kind else { continue };
+            if let Some((returned, before)) = former
+                && returned < op.invoked
+                && before.partition == read.partition
+                && before.end > Offset(0)
+            {
+                read.end = Offset(before.end.0 - 1);
+                return true;
+            }
+            former = op.returned.map(|returned| (returned, *read));
+        }
+        false
+    }),
+    ("l4-log-start", "a log starts later for one poll than for those after it", |history| {
+        let mut polls = history.ops.iter_mut().filter_map(poll);
+        let Some(poll) = polls.find(|poll| !poll.is_final && poll.high_watermark > Some(Offset(0))) else {
+            return false;
+        };
+        poll.log_start = Some(Offset(1));
+        true
+    }),
     ("unresolved-op", "an operation never returns", |history| {
         let Some(op) = history.ops.first_mut() else { return false };
         op.returned = None;
