@@ -195,7 +195,7 @@ pub enum Observation {
     },
 
     // ---- what the active controller decided; said when the records are committed
-    /// A broker's registration was committed.
+    /// A broker's registration was committed: the first one of its process. One that only amends it is not told.
     BrokerRegistered {
         /// The broker.
         broker: BrokerId,

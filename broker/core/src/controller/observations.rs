@@ -8,7 +8,9 @@ use broker_wire::records::metadata::MetadataRecord;
 pub(super) fn observation(before: &MetadataImage, record: &MetadataRecord) -> Option<Observation> {
     match record {
         MetadataRecord::RegisterBroker(r) => {
-            Some(Observation::BrokerRegistered { broker: r.broker, broker_epoch: r.broker_epoch })
+            // A process that registers again (the answer was lost with its controller) keeps epoch and standing.
+            let amends = before.broker(r.broker).is_some_and(|known| known.incarnation == r.incarnation);
+            (!amends).then_some(Observation::BrokerRegistered { broker: r.broker, broker_epoch: r.broker_epoch })
         }
         MetadataRecord::BrokerRegistrationChange(r) => {
             let known = before.broker(r.broker)?;

@@ -56,9 +56,11 @@ fn a_repeated_registration_of_the_same_process_keeps_its_epoch_and_standing() {
     let mut bench = Bench::new(1, 1);
     let incarnation = bench.image().broker(broker(1)).unwrap().incarnation;
     let request = bench.registration(1, incarnation.0);
+    let told = bench.facts.len();
     let again = bench.ask(ControllerRequest::RegisterBroker(request)).unwrap();
     assert_eq!(again, ControllerResponse::RegisterBroker { broker_epoch: bench.epochs[&broker(1)] });
     assert!(!bench.image().broker(broker(1)).unwrap().fenced);
+    assert_eq!(bench.facts[told..], [], "no new registration is told");
 }
 
 /// KAFKA-18106: the leader stops in a controlled way, its next process registers before it was fenced.
