@@ -99,6 +99,18 @@ pub struct Excuse {
     pub until: Option<SimTime>,
 }
 
+/// `transaction.version`: from 2 on (KIP-890) every transaction has an epoch of its own. Before, an EndTxn that came late, or
+/// twice, could decide a later transaction of its producer (KAFKA-17754).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TransactionVersion(pub u8);
+
+impl Default for TransactionVersion {
+    fn default() -> Self {
+        TransactionVersion(2)
+    }
+}
+
 /// What the checks need to know of the run beside the history.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
@@ -108,6 +120,8 @@ pub struct Context {
     /// What holds for single partitions.
     #[serde(with = "crate::jsonl::pairs")]
     pub partitions: BTreeMap<TopicIdPartition, PartitionRules>,
+    /// `transaction.version` of the cluster.
+    pub transaction_version: TransactionVersion,
     /// Whether documented losses are violations.
     pub allowed: Allowed,
     /// Power losses, disk wipes and so on, as they happened, in order of time.

@@ -1,6 +1,6 @@
 //! What clients invoked and got, with invocation and return times.
 
-use broker_types::{LeaderEpoch, NodeId, Offset, TopicIdPartition};
+use broker_types::{LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, TopicIdPartition};
 use serde::{Deserialize, Serialize};
 
 /// Nanoseconds of simulated time (or of any clock that all sessions share).
@@ -62,6 +62,16 @@ pub enum OpKind {
     Poll(Poll),
     /// ListOffsets(latest), read_uncommitted.
     TailRead(TailRead),
+    /// InitProducerId with a transactional id: the session is that id's producer from now on, and fences those before it.
+    InitProducer(InitProducer),
+    /// A transaction begins; nothing is sent for it. Until its end, what the session sends belongs to it.
+    Begin,
+    /// A transaction ends.
+    EndTransaction(EndTransaction),
+    /// Offsets are committed for a group, within the session's transaction if there is one.
+    CommitOffsets(CommitOffsets),
+    /// A group's committed offsets are asked for.
+    FetchOffsets(FetchOffsets),
 }
 
 /// `acks` of a produce.
@@ -158,6 +168,48 @@ pub struct TailRead {
     pub broker: NodeId,
     /// Its leader epoch.
     pub leader_epoch: Option<LeaderEpoch>,
+}
+
+/// One InitProducerId.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct InitProducer {
+    /// `transactional.id`.
+    pub transactional_id: String,
+    /// The producer id and epoch told; `None` unless the outcome is ok.
+    pub producer: Option<(ProducerId, ProducerEpoch)>,
+    /// The error's name, when the outcome is not ok.
+    pub error: Option<String>,
+}
+
+/// One EndTxn.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct EndTransaction {
+    /// It was to commit; else to abort.
+    pub commit: bool,
+    /// The error's name, when the outcome is not ok.
+    pub error: Option<String>,
+}
+
+/// One OffsetCommit, or TxnOffsetCommit between [`OpKind::Begin`] and [`OpKind::EndTransaction`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CommitOffsets {
+    /// `group.id`.
+    pub group: String,
+    /// The next offset to read of each partition.
+    pub offsets: Vec<(TopicIdPartition, Offset)>,
+    /// The error's name, when the outcome is not ok.
+    pub error: Option<String>,
+}
+
+/// One OffsetFetch that was answered.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FetchOffsets {
+    /// `group.id`.
+    pub group: String,
+    /// Whether offsets of open transactions held the answer back.
+    pub require_stable: bool,
+    /// What was told; `None` where nothing is committed.
+    pub offsets: Vec<(TopicIdPartition, Option<Offset>)>,
 }
 
 /// A run's operations, in order of invocation.

@@ -1,6 +1,7 @@
 //! A history by partition: who sent what, and which values were seen at which offset.
 
 use crate::context::{Context, ExcuseKind, seconds};
+use crate::exactly_once::transactions::Transactions;
 use crate::history::{Acks, History, Op, OpKind, Outcome, Poll, Send, SimTime, TailRead, ValueId};
 use broker_types::{Offset, TopicIdPartition};
 use std::collections::BTreeMap;
@@ -121,6 +122,7 @@ impl PartitionView {
 pub(crate) struct Index<'a> {
     pub(crate) ops: &'a [Op],
     pub(crate) partitions: BTreeMap<TopicIdPartition, PartitionView>,
+    pub(crate) transactions: Transactions,
     sent: SendTable,
 }
 
@@ -128,7 +130,8 @@ impl<'a> Index<'a> {
     pub(crate) fn new(history: &'a History) -> Self {
         let ops = history.ops.as_slice();
         assert!(u32::try_from(ops.len()).is_ok_and(|count| count < EMPTY), "a history of 4 billion operations");
-        let mut index = Index { ops, partitions: BTreeMap::new(), sent: SendTable::new(ops.len()) };
+        let transactions = Transactions::new(ops);
+        let mut index = Index { ops, partitions: BTreeMap::new(), transactions, sent: SendTable::new(ops.len()) };
         for (at, op) in ops.iter().enumerate() {
             let at = at as u32;
             match &op.kind {
@@ -138,6 +141,11 @@ impl<'a> Index<'a> {
                 }
                 OpKind::Poll(poll) => index.partitions.entry(poll.partition).or_default().polls.push(at),
                 OpKind::TailRead(read) => index.partitions.entry(read.partition).or_default().tail_reads.push(at),
+                OpKind::InitProducer(_)
+                | OpKind::Begin
+                | OpKind::EndTransaction(_)
+                | OpKind::CommitOffsets(_)
+                | OpKind::FetchOffsets(_) => {}
             }
         }
         for view in index.partitions.values_mut() {
@@ -225,7 +233,7 @@ fn fill(ops: &[Op], view: &mut PartitionView) {
                 }
                 seen.read_committed |= poll.isolation == crate::history::Isolation::ReadCommitted;
             }
-            OpKind::TailRead(_) => {}
+            _ => {}
         }
     }
     view.by_value = (0..view.seen.len() as u32).collect();
@@ -301,6 +309,11 @@ impl Index<'_> {
         match &self.op(at).kind {
             OpKind::Send(_) => self.tell_send(ctx, at),
             OpKind::Poll(_) => self.tell_poll(ctx, at),
+            kind @ (OpKind::InitProducer(_)
+            | OpKind::Begin
+            | OpKind::EndTransaction(_)
+            | OpKind::CommitOffsets(_)
+            | OpKind::FetchOffsets(_)) => self.tell_transactional(ctx, at, kind),
             OpKind::TailRead(read) => {
                 let op = self.op(at);
                 format!(
@@ -314,6 +327,40 @@ impl Index<'_> {
                 )
             }
         }
+    }
+
+    /// What a session did about its transactions or its group's offsets.
+    fn tell_transactional(&self, ctx: &Context, at: u32, kind: &OpKind) -> String {
+        let op = self.op(at);
+        let offset = |(partition, offset): (TopicIdPartition, Option<Offset>)| {
+            let offset = offset.map_or("nothing".to_owned(), |offset| offset.to_string());
+            format!("{} {offset}", ctx.partition_name(partition))
+        };
+        let (what, error) = match kind {
+            OpKind::InitProducer(init) => {
+                let told = init.producer.map_or(String::new(), |(id, epoch)| format!(" and got {id} epoch {epoch}"));
+                (format!("became producer of {}{told}", init.transactional_id), init.error.as_deref())
+            }
+            OpKind::EndTransaction(end) if end.commit => ("committed its transaction".to_owned(), end.error.as_deref()),
+            OpKind::EndTransaction(end) => ("aborted its transaction".to_owned(), end.error.as_deref()),
+            OpKind::CommitOffsets(commit) => {
+                let told: Vec<String> = commit.offsets.iter().map(|(at, to)| offset((*at, Some(*to)))).collect();
+                (format!("committed for group {}: {}", commit.group, told.join(", ")), commit.error.as_deref())
+            }
+            OpKind::FetchOffsets(fetch) => {
+                let told: Vec<String> = fetch.offsets.iter().copied().map(offset).collect();
+                (format!("was told of group {}: {}", fetch.group, told.join(", ")), None)
+            }
+            _ => ("began a transaction".to_owned(), None),
+        };
+        let came = match op.outcome {
+            Outcome::Ok => "",
+            Outcome::Fail => ", refused",
+            Outcome::Unknown => ", without a known outcome",
+        };
+        let error = error.map_or(String::new(), |error| format!(" ({error})"));
+        let returned = op.returned.map_or("never".to_owned(), seconds);
+        format!("session {} {what} at {}..{returned}{came}{error}", op.session.0, seconds(op.invoked))
     }
 
     /// Who sent a value, when, how, and what came of it.

@@ -70,6 +70,11 @@ fn check_offsets(op: &Op) -> Result<(), String> {
     match &op.kind {
         OpKind::Send(send) => send.offset.map_or(Ok(()), |offset| negative("offset", offset.0)),
         OpKind::TailRead(read) => negative("end", read.end.0),
+        OpKind::InitProducer(_) | OpKind::Begin | OpKind::EndTransaction(_) => Ok(()),
+        OpKind::CommitOffsets(commit) => commit.offsets.iter().try_for_each(|(_, at)| negative("offset", at.0)),
+        OpKind::FetchOffsets(fetch) => {
+            fetch.offsets.iter().filter_map(|(_, at)| *at).try_for_each(|at| negative("offset", at.0))
+        }
         OpKind::Poll(poll) => {
             negative("position", poll.position.0)?;
             negative("next_position", poll.next_position.0)?;

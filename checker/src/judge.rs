@@ -4,7 +4,7 @@ use crate::context::Context;
 use crate::history::History;
 use crate::index::Index;
 use crate::verdict::CheckResult;
-use crate::{linearizability, ordering, replication};
+use crate::{exactly_once, linearizability, ordering, replication};
 
 /// Runs every black-box check on `history`. Each gives a result, also when it had no opportunity.
 #[must_use]
@@ -18,6 +18,9 @@ pub fn judge(history: &History, ctx: &Context) -> Vec<CheckResult> {
     results.push(linearizability::stale_poll::check(&index, ctx));
     results.extend(linearizability::append_order::check(&index, ctx));
     results.push(linearizability::log_start::check(&index, ctx));
+    results.extend(exactly_once::visibility::check(&index, ctx));
+    results.extend(exactly_once::fencing::check(&index, ctx));
+    results.push(exactly_once::order::check(&index, ctx));
     results.push(unresolved(&index, ctx));
     crate::registry::sort(&mut results);
     results

@@ -107,6 +107,27 @@ checks! {
     LOG_START = BlackBox "l4-log-start" "L4" false,
         "The start of a broker's log never goes back, and is never past the high watermark.",
         "Fetch API; KIP-107";
+    ABORTED_READ = BlackBox "aborted-read" "B10" false,
+        "A read_committed consumer gets nothing of a transaction that was not committed.",
+        "KIP-98";
+    PRECOMMITTED_READ = BlackBox "precommitted-read" "B11" false,
+        "A read_committed consumer gets nothing of a transaction before its producer commits it.",
+        "KIP-98";
+    TORN_TRANSACTION = BlackBox "torn-transaction" "B14" true,
+        "Of a transaction's records all are there in the end, or none.",
+        "KIP-98; KIP-890";
+    TRANSACTION_CYCLE = BlackBox "transaction-cycle" "B16" false,
+        "A transaction is read once it has committed, and reads nothing that began after that.",
+        "KIP-98; read_committed";
+    ZOMBIE_WRITE = BlackBox "zombie-write" "T4" false,
+        "Once a producer is initialised, nothing that an earlier one of its transactional id asks for takes effect.",
+        "KIP-98, KIP-360; transactional.id";
+    INITIALISED_EPOCHS = BlackBox "initialised-epochs" "L9" false,
+        "Every initialisation of a transactional id gets a higher epoch than those before it, or a new producer id.",
+        "KIP-98, KIP-360, KIP-890";
+    ABORTED_OFFSET = BlackBox "aborted-offset" "T6" false,
+        "A group's offset that was committed in a transaction counts once that transaction is committed, and not otherwise.",
+        "KIP-98, KIP-447";
     UNRESOLVED_OP = BlackBox "unresolved-op" "V6" false,
         "Every operation of a client returns, with success or an error, within its timeout.",
         "delivery.timeout.ms, default.api.timeout.ms";

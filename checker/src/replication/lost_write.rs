@@ -1,6 +1,7 @@
 //! Acknowledged or read once, gone later.
 
 use crate::context::Context;
+use crate::exactly_once::transactions::Fate;
 use crate::history::{Acks, Outcome};
 use crate::index::{Index, PartitionView, Seen, excuse};
 use crate::registry::{DIRTY_READ, LOST_WRITE, UNSEEN};
@@ -38,7 +39,9 @@ struct Write<'a> {
 impl Write<'_> {
     fn check(&self, lost: &mut CheckResult, unseen: &mut CheckResult) {
         let (op, send) = self.index.send(self.at);
-        if op.outcome != Outcome::Ok {
+        // A transaction's record is there for all once the transaction has committed, and not before.
+        let transaction = self.index.transactions.of(self.at);
+        if op.outcome != Outcome::Ok || transaction.is_some_and(|transaction| transaction.fate != Fate::Committed) {
             return;
         }
         let is_there = self.view.places(send.value).any(|seen| seen.read_finally.is_some());
@@ -119,7 +122,9 @@ fn dirty_reads(
         let Some((first, last)) = readers(seen) else { continue };
         let judged = reached_end || (seen.offset < end && view.finally_covered(seen.offset));
         result.opportunity(u64::from(judged));
-        if !judged || seen.read_finally.is_some() {
+        let sender = index.sender(partition, seen.value).and_then(|(at, ..)| index.transactions.of(at));
+        let is_uncommitted = sender.is_some_and(|transaction| transaction.fate != Fate::Committed);
+        if !judged || seen.read_finally.is_some() || (is_uncommitted && !seen.read_committed) {
             continue;
         }
         let op = index.op(last);

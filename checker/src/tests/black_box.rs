@@ -44,6 +44,9 @@ proptest! {
     }
 }
 
+/// Sessions from here on are producers with transactional ids.
+const TRANSACTIONAL: u32 = 1000;
+
 type Mutation = fn(&mut History) -> bool;
 
 fn sends(history: &mut History) -> impl Iterator<Item = (usize, &mut Op)> {
@@ -64,9 +67,10 @@ fn read_values(history: &History, finally: bool) -> BTreeSet<ValueId> {
     polls.filter(|poll| poll.is_final == finally).flat_map(|poll| &poll.records).filter_map(|read| read.value).collect()
 }
 
-/// Acknowledged with acks=all by an idempotent producer.
+/// Acknowledged with acks=all to an idempotent producer, outside of transactions.
 fn durable(history: &History) -> Vec<Send> {
-    let sends = history.ops.iter().filter(|op| op.outcome == Outcome::Ok).filter_map(send);
+    let alone = history.ops.iter().filter(|op| op.outcome == Outcome::Ok && op.session.0 < TRANSACTIONAL);
+    let sends = alone.filter_map(send);
     sends.filter(|send| send.acks == Acks::All && send.idempotent).cloned().collect()
 }
 
@@ -102,6 +106,33 @@ fn exchange(history: &mut History, left: &Send, right: &Send) -> bool {
         }
     }
     true
+}
+
+/// Transactions that were committed and that the final reads have: where they end, and their values.
+fn read_transactions(history: &History) -> impl Iterator<Item = (usize, Vec<ValueId>)> + use<> {
+    let read = read_values(history, true);
+    let mut open: std::collections::BTreeMap<SessionId, Vec<ValueId>> = std::collections::BTreeMap::new();
+    let mut found = Vec::new();
+    for (at, op) in history.ops.iter().enumerate() {
+        match &op.kind {
+            OpKind::Begin => {
+                open.insert(op.session, Vec::new());
+            }
+            OpKind::Send(send) => {
+                if let Some(values) = open.get_mut(&op.session) {
+                    values.push(send.value);
+                }
+            }
+            OpKind::EndTransaction(end) => {
+                let values = open.remove(&op.session).unwrap_or_default();
+                if end.commit && op.outcome == Outcome::Ok && values.first().is_some_and(|value| read.contains(value)) {
+                    found.push((at, values));
+                }
+            }
+            _ => {}
+        }
+    }
+    found.into_iter()
 }
 
 const MUTATIONS: &[(&str, &str, Mutation)] = &[
@@ -316,6 +347,93 @@ const MUTATIONS: &[(&str, &str, Mutation)] = &[
         poll.log_start = Some(Offset(1));
         true
     }),
+    ("aborted-read", "a transaction that was read was to be aborted", |history| {
+        let Some((at, _)) = read_transactions(history).next() else { return false };
+        history.ops[at].kind = OpKind::EndTransaction(EndTransaction { commit: false, error: None });
+        true
+    }),
+    ("precommitted-read", "a transaction is committed after it was read", |history| {
+        let late = history.ops.iter().filter_map(|op| op.returned).max().unwrap_or_default();
+        let Some((at, _)) = read_transactions(history).next() else { return false };
+        let op = &mut history.ops[at];
+        (op.invoked, op.returned) = (SimTime(late.0 + 1), Some(SimTime(late.0 + 2)));
+        true
+    }),
+    ("torn-transaction", "the final reads pass over one record of a committed transaction", |history| {
+        let torn = read_transactions(history).find(|(_, values)| values.len() > 1);
+        torn.is_some_and(|(_, values)| drop_from_final_reads(history, values[0]))
+    }),
+    ("transaction-cycle", "a transaction begins after somebody read it", |history| {
+        let late = history.ops.iter().filter_map(|op| op.returned).max().unwrap_or_default();
+        let Some((at, _)) = read_transactions(history).next() else { return false };
+        let session = history.ops[at].session;
+        let mut before = history.ops[..at].iter_mut().rev();
+        let Some(begin) = before.find(|op| op.session == session && op.kind == OpKind::Begin) else { return false };
+        (begin.invoked, begin.returned) = (SimTime(late.0 + 1), Some(SimTime(late.0 + 2)));
+        true
+    }),
+    ("zombie-write", "a fenced producer's write is acknowledged", |history| {
+        let fenced = |send: &Send| send.error.as_deref() == Some("INVALID_PRODUCER_EPOCH");
+        let inits: Vec<(SimTime, String)> = history
+            .ops
+            .iter()
+            .filter_map(|op| if let OpKind::InitProducer(init) = &op.kind { Some((op, init)) } else { None })
+            .filter_map(|(op, init)| Some((op.returned?, init.transactional_id.clone())))
+            .collect();
+        // One whose successor knew of its success before the zombie woke up.
+        let is_late = |op: &Op| {
+            let id = format!("transaction-{}", op.session.0 / 1000 - 1);
+            let known = inits.iter().filter(|(returned, of)| *returned < op.invoked && *of == id);
+            known.count() as u32 > op.session.0 % 1000
+        };
+        let Some((_, op)) = sends(history).find(|(_, op)| send(op).is_some_and(fenced) && is_late(op)) else {
+            return false;
+        };
+        op.outcome = Outcome::Ok;
+        true
+    }),
+    ("initialised-epochs", "a producer gets the epoch of its predecessor", |history| {
+        let mut first: Option<InitProducer> = None;
+        let mut inits = history.ops.iter_mut().filter_map(|op| match &mut op.kind {
+            OpKind::InitProducer(init) => Some((op.invoked, op.returned, init)),
+            _ => None,
+        });
+        let mut returned = SimTime(u64::MAX);
+        let later = inits.find_map(|(invoked, at, init)| {
+            if first.is_none() {
+                (first, returned) = (Some(init.clone()), at.unwrap_or(returned));
+                return None;
+            }
+            let same = first.as_ref().is_some_and(|first| first.transactional_id == init.transactional_id);
+            (same && returned < invoked).then_some(init)
+        });
+        let Some((later, first)) = later.zip(first) else { return false };
+        later.producer = first.producer;
+        true
+    }),
+    ("aborted-offset", "a group is told an offset that was never committed", |history| {
+        let mut open = std::collections::BTreeMap::new();
+        let mut aborted = None;
+        for op in &history.ops {
+            match &op.kind {
+                OpKind::CommitOffsets(commit) => {
+                    open.insert(op.session, commit.offsets[0]);
+                }
+                OpKind::EndTransaction(end) => {
+                    let offset = open.remove(&op.session);
+                    aborted = aborted.or(offset.filter(|_| !end.commit && op.outcome == Outcome::Ok));
+                }
+                _ => {}
+            }
+        }
+        let fetches = history.ops.iter_mut().rev().find_map(|op| match &mut op.kind {
+            OpKind::FetchOffsets(fetch) => Some(fetch),
+            _ => None,
+        });
+        let Some(((partition, offset), fetch)) = aborted.zip(fetches) else { return false };
+        fetch.offsets = vec![(partition, Some(offset))];
+        true
+    }),
     ("unresolved-op", "an operation never returns", |history| {
         let Some(op) = history.ops.first_mut() else { return false };
         op.returned = None;
@@ -374,4 +492,19 @@ fn an_empty_history_proves_nothing() {
     for result in judge(&History::default(), &Context::default()) {
         assert_eq!((result.outcome, result.opportunities), (crate::CheckOutcome::Vacuous, 0), "{}", result.id);
     }
+}
+
+#[test]
+fn before_transaction_version_2_a_wrong_decision_is_counted_and_named() {
+    let mut runner = TestRunner::deterministic();
+    let steps = steps(300..301).new_tree(&mut runner).expect("a strategy without filters").current();
+    let (mut history, ctx) = run(&steps);
+    let (_, _, abort) = MUTATIONS.iter().find(|(id, ..)| *id == "aborted-read").expect("every check has one");
+    assert!(abort(&mut history));
+    assert!(fired(&judge(&history, &ctx)).contains(&"aborted-read"));
+    let old = Context { transaction_version: crate::TransactionVersion(1), ..ctx };
+    let results = judge(&history, &old);
+    assert_eq!(fired(&results), Vec::<&str>::new());
+    let read = results.iter().find(|result| result.id == "aborted-read").expect("every check tells");
+    assert!(read.allowed["known:KAFKA-17754"] > 0, "{:?}", read.allowed);
 }

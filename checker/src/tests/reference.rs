@@ -1,10 +1,11 @@
 //! A cluster in one struct: sequential, in memory, correct by construction. It makes histories that are legal and odd:
 //! writes without a known outcome that did or did not take effect, or did later; duplicates without idempotence; seeks;
-//! leaders that change and lose what acks=1 left on them.
+//! leaders that change and lose what acks=1 left on them; transactions that commit, abort, or end without a known outcome, and
+//! producers that are fenced while theirs is open.
 
 use crate::context::{Context, Excuse, ExcuseKind, PartitionRules};
 use crate::history::*;
-use broker_types::{LeaderEpoch, NodeId, Offset, TopicId, TopicIdPartition};
+use broker_types::{LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, TopicId, TopicIdPartition};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -16,6 +17,23 @@ pub(super) enum Step {
     TailRead { session: u32, partition: i32, lasts: u64 },
     Replicate { partition: i32 },
     ChangeLeader { partition: i32 },
+    Transactional { producer: u32, what: What, lasts: u64 },
+    FetchOffset { session: u32 },
+}
+
+/// What a transactional producer does. What it cannot do at the moment, it leaves.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum What {
+    /// A new session takes the id over; an open transaction is aborted.
+    Init,
+    /// To a partition, in a transaction: one begins if none is open.
+    Send(i32),
+    /// A group's offset is committed in the transaction.
+    Offset,
+    /// The transaction ends. `None`: the outcome is known.
+    End { commit: bool, unknown: Option<bool> },
+    /// The session before this one wakes up and sends.
+    Zombie(i32),
 }
 
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -41,8 +59,28 @@ pub(super) fn digest(value: ValueId) -> u64 {
 
 #[derive(Clone, Copy)]
 struct Record {
-    value: ValueId,
+    /// `None`: the marker of a transaction's end.
+    value: Option<ValueId>,
     epoch: LeaderEpoch,
+    transaction: Option<usize>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    Open,
+    Committed,
+    Aborted,
+}
+
+#[derive(Default)]
+struct Producer {
+    /// Sessions so far.
+    sessions: u32,
+    transaction: Option<usize>,
+    /// Its outcome is unknown to the session, which can do no more.
+    is_stuck: bool,
+    /// The offset to be committed.
+    offset: Option<Offset>,
 }
 
 #[derive(Default)]
@@ -61,6 +99,10 @@ struct Cluster {
     values: u64,
     logs: BTreeMap<i32, Log>,
     positions: BTreeMap<(u32, i32), (usize, bool)>,
+    producers: BTreeMap<u32, Producer>,
+    transactions: Vec<State>,
+    offsets: i64,
+    committed_offset: Option<Offset>,
     history: History,
 }
 
@@ -89,6 +131,12 @@ impl Cluster {
                 self.op(session, Outcome::Ok, lasts, OpKind::TailRead(read));
             }
             Step::Replicate { partition } => self.replicate(partition),
+            Step::Transactional { producer, what, lasts } => self.transactional(producer, what, lasts),
+            Step::FetchOffset { session } => {
+                let offsets = vec![(partition(0), self.committed_offset)];
+                let fetch = FetchOffsets { group: "billing".to_owned(), require_stable: true, offsets };
+                self.op(session, Outcome::Ok, 0, OpKind::FetchOffsets(fetch));
+            }
             Step::ChangeLeader { partition } => {
                 let now = SimTime(self.now * 1_000_000);
                 let log = self.logs.entry(partition).or_default();
@@ -101,7 +149,11 @@ impl Cluster {
 
     fn replicate(&mut self, partition: i32) {
         let log = self.logs.entry(partition).or_default();
-        let late: Vec<Record> = log.late.drain(..).map(|value| Record { value, epoch: log.epoch }).collect();
+        let late: Vec<Record> = log
+            .late
+            .drain(..)
+            .map(|value| Record { value: Some(value), epoch: log.epoch, transaction: None })
+            .collect();
         log.records.extend(late);
         log.high_watermark = log.records.len();
     }
@@ -113,7 +165,7 @@ impl Cluster {
         self.values += 1;
         let value = ValueId(self.values);
         let log = self.logs.entry(at).or_default();
-        let record = Record { value, epoch: log.epoch };
+        let record = Record { value: Some(value), epoch: log.epoch, transaction: None };
         let offset = Offset(log.records.len() as i64);
         let came = match came {
             Came::Twice | Came::Late if idempotent => Came::Ok,
@@ -142,30 +194,129 @@ impl Cluster {
     }
 
     fn poll(&mut self, session: u32, at: i32, most: usize, lasts: u64, is_final: bool) {
+        let isolation = if session.is_multiple_of(2) { Isolation::ReadUncommitted } else { Isolation::ReadCommitted };
         let log = self.logs.entry(at).or_default();
         let (position, after_seek) = self.positions.get(&(session, at)).copied().unwrap_or((0, true));
-        let next = (position + most).min(log.high_watermark).max(position);
-        let records = (position..next).map(|offset| {
-            let Record { value, epoch } = log.records[offset];
-            Read { offset: Offset(offset as i64), value: Some(value), digest: digest(value), leader_epoch: Some(epoch) }
+        let is_open = |record: &Record| record.transaction.is_some_and(|at| self.transactions[at] == State::Open);
+        let last_stable = log.records.iter().position(is_open).unwrap_or(usize::MAX).min(log.high_watermark);
+        let bound = if isolation == Isolation::ReadCommitted { last_stable } else { log.high_watermark };
+        let next = (position + most).min(bound).max(position);
+        let is_aborted = |record: &Record| record.transaction.is_some_and(|at| self.transactions[at] == State::Aborted);
+        let records = (position..next).filter_map(|offset| {
+            let record = log.records[offset];
+            let value = record.value.filter(|_| isolation == Isolation::ReadUncommitted || !is_aborted(&record))?;
+            let (offset, leader_epoch) = (Offset(offset as i64), Some(record.epoch));
+            Some(Read { offset, value: Some(value), digest: digest(value), leader_epoch })
         });
-        let end = Offset(log.high_watermark as i64);
         let poll = Poll {
             partition: partition(at),
             position: Offset(position as i64),
             next_position: Offset(next as i64),
             records: records.collect(),
-            high_watermark: Some(end),
-            last_stable: Some(end),
+            high_watermark: Some(Offset(log.high_watermark as i64)),
+            last_stable: Some(Offset(last_stable as i64)),
             log_start: Some(Offset(0)),
             leader_epoch: Some(log.epoch),
             broker: NodeId(1),
-            isolation: if session.is_multiple_of(2) { Isolation::ReadUncommitted } else { Isolation::ReadCommitted },
+            isolation,
             is_final,
             after_seek,
         };
         self.positions.insert((session, at), (next, false));
         self.op(session, Outcome::Ok, lasts, OpKind::Poll(poll));
+    }
+
+    fn transactional(&mut self, number: u32, what: What, lasts: u64) {
+        let mut producer = self.producers.remove(&number).unwrap_or_default();
+        let session = 1000 * (number + 1) + producer.sessions;
+        let is_able = producer.sessions > 0 && !producer.is_stuck;
+        match what {
+            What::Init => {
+                self.end(&mut producer, State::Aborted);
+                producer.sessions += 1;
+                producer.is_stuck = false;
+                let told = (ProducerId(i64::from(number)), ProducerEpoch(producer.sessions as i16));
+                let transactional_id = format!("transaction-{number}");
+                let init = InitProducer { transactional_id, producer: Some(told), error: None };
+                self.op(session + 1, Outcome::Ok, lasts, OpKind::InitProducer(init));
+            }
+            What::Send(at) if is_able => {
+                let transaction = self.begun(&mut producer, session);
+                let offset = self.append(at, transaction);
+                self.transactional_send(session, at, Outcome::Ok, Some(offset), lasts);
+            }
+            What::Offset if is_able => {
+                self.begun(&mut producer, session);
+                self.offsets += 1;
+                producer.offset = Some(Offset(self.offsets));
+                let offsets = vec![(partition(0), Offset(self.offsets))];
+                let commit = CommitOffsets { group: "billing".to_owned(), offsets, error: None };
+                self.op(session, Outcome::Ok, lasts, OpKind::CommitOffsets(commit));
+            }
+            What::End { commit, unknown } if is_able && producer.transaction.is_some() => {
+                if unknown != Some(false) {
+                    self.end(&mut producer, if commit { State::Committed } else { State::Aborted });
+                }
+                producer.is_stuck = unknown.is_some();
+                let error = unknown.map(|_| "REQUEST_TIMED_OUT".to_owned());
+                let outcome = if unknown.is_some() { Outcome::Unknown } else { Outcome::Ok };
+                self.op(session, outcome, lasts, OpKind::EndTransaction(EndTransaction { commit, error }));
+            }
+            What::Zombie(at) if producer.sessions > 1 => {
+                self.transactional_send(session - 1, at, Outcome::Fail, None, lasts);
+            }
+            What::Send(_) | What::Offset | What::End { .. } | What::Zombie(_) => {}
+        }
+        self.producers.insert(number, producer);
+    }
+
+    fn transactional_send(&mut self, session: u32, at: i32, outcome: Outcome, offset: Option<Offset>, lasts: u64) {
+        self.values += u64::from(outcome == Outcome::Fail);
+        let value = ValueId(self.values);
+        let error = (outcome == Outcome::Fail).then(|| "INVALID_PRODUCER_EPOCH".to_owned());
+        let (partition, digest, acks) = (partition(at), digest(value), Acks::All);
+        let send = Send { partition, value, digest, acks, idempotent: true, offset, error };
+        self.op(session, outcome, lasts, OpKind::Send(send));
+    }
+
+    /// The producer's transaction.
+    fn begun(&mut self, producer: &mut Producer, session: u32) -> usize {
+        if let Some(transaction) = producer.transaction {
+            return transaction;
+        }
+        self.op(session, Outcome::Ok, 0, OpKind::Begin);
+        self.transactions.push(State::Open);
+        producer.transaction = Some(self.transactions.len() - 1);
+        self.transactions.len() - 1
+    }
+
+    /// Appends the next value, replicated at once.
+    fn append(&mut self, at: i32, transaction: usize) -> Offset {
+        self.values += 1;
+        let log = self.logs.entry(at).or_default();
+        log.records.push(Record {
+            value: Some(ValueId(self.values)),
+            epoch: log.epoch,
+            transaction: Some(transaction),
+        });
+        log.high_watermark = log.records.len();
+        Offset(log.records.len() as i64 - 1)
+    }
+
+    /// The open transaction's end: a marker in each log that has records of it.
+    fn end(&mut self, producer: &mut Producer, state: State) {
+        let offset = producer.offset.take();
+        let Some(transaction) = producer.transaction.take() else { return };
+        self.transactions[transaction] = state;
+        if state == State::Committed {
+            self.committed_offset = offset.or(self.committed_offset);
+        }
+        for log in self.logs.values_mut() {
+            if log.records.iter().any(|record| record.transaction == Some(transaction)) {
+                log.records.push(Record { value: None, epoch: log.epoch, transaction: Some(transaction) });
+                log.high_watermark = log.records.len();
+            }
+        }
     }
 }
 
@@ -180,6 +331,9 @@ pub(super) fn run(steps: &[Step]) -> (History, Context) {
         excuses: Some(BTreeMap::new()),
         ..Context::default()
     };
+    // Who never came back is timed out.
+    let mut producers = std::mem::take(&mut cluster.producers);
+    producers.values_mut().for_each(|producer| cluster.end(producer, State::Aborted));
     for index in cluster.logs.keys().copied().collect::<Vec<_>>() {
         cluster.now += 100;
         cluster.replicate(index);
@@ -224,6 +378,19 @@ pub(super) fn steps(length: impl Into<prop::collection::SizeRange>) -> impl Stra
         partition,
         to,
     });
+    let what = prop_oneof![
+        2 => Just(What::Init),
+        8 => partition.clone().prop_map(What::Send),
+        2 => Just(What::Offset),
+        4 => (prop::bool::weighted(0.7), prop::option::weighted(0.15, any::<bool>()))
+            .prop_map(|(commit, unknown)| What::End { commit, unknown }),
+        1 => partition.clone().prop_map(What::Zombie),
+    ];
+    let transactional = (0u32..2, what, lasts.clone()).prop_map(|(producer, what, lasts)| Step::Transactional {
+        producer,
+        what,
+        lasts,
+    });
     let tail = (session, partition.clone(), lasts).prop_map(|(session, partition, lasts)| Step::TailRead {
         session,
         partition,
@@ -231,6 +398,8 @@ pub(super) fn steps(length: impl Into<prop::collection::SizeRange>) -> impl Stra
     });
     let step = prop_oneof![
         10 => send,
+        10 => transactional,
+        1 => (0u32..3).prop_map(|session| Step::FetchOffset { session }),
         8 => poll,
         1 => seek,
         2 => tail,
