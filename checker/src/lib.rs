@@ -7,6 +7,8 @@
 //! - [`judge`] reads the clients' history at its end;
 //! - [`converged`] looks at the cluster after it was healed.
 //!
+//! A fourth, [`judge_text`], takes a history that was recorded anywhere, as text.
+//!
 //! Each gives [`CheckResult`]s, one per check of [`CHECKS`]; [`verdict`] makes one judgement of them all.
 
 mod context;
@@ -44,7 +46,7 @@ pub use history::{
 };
 pub use isr::registration::Registration;
 pub use jsonl::{read_history, read_recording, write_history, write_recording};
-pub use judge::judge;
+pub use judge::{judge, judge_log};
 pub use observed::WhiteBox;
 pub use recorded::{Judged, Model, Options, judge_text};
 pub use registry::{CHECKS, CheckInfo, Evidence};

@@ -162,16 +162,9 @@ fn judge_json(text: &str, options: &Options) -> Result<Judged, String> {
     let (context, history) = crate::read_recording(text)?;
     let context = context.unwrap_or_default();
     let model = options.model.unwrap_or(Model::Kafka);
-    let checks = crate::judge(&history, &context);
     match model {
-        Model::Kafka => Ok(Judged::of(Some(model), history.ops.len(), checks)),
-        Model::Log => {
-            let is_of_log = |result: &CheckResult| {
-                crate::CheckInfo::find(&result.id).is_some_and(|check| check.row.starts_with('L'))
-            };
-            let checks = checks.into_iter().filter(is_of_log).collect();
-            Ok(Judged::of(Some(model), history.ops.len(), checks))
-        }
+        Model::Kafka => Ok(Judged::of(Some(model), history.ops.len(), crate::judge(&history, &context))),
+        Model::Log => Ok(Judged::of(Some(model), history.ops.len(), crate::judge_log(&history, &context))),
         _ => Err(format!("JSON lines hold Kafka's operations; model {model} judges EDN and Jepsen's log")),
     }
 }
