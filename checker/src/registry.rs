@@ -339,6 +339,28 @@ mod tests {
     }
 
     #[test]
+    fn every_white_box_and_liveness_row_is_answered_for() {
+        let page = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/INVARIANTS.md"));
+        let inventory = page.split("## Row by row").nth(1).expect("the page has the inventory");
+        let rows = |prefix: &str, last: u32| (1..=last).map(|row| format!("{prefix}{row}")).collect::<Vec<_>>();
+        let wanted = [("W-R", 26), ("W-K", 16), ("W-G", 11), ("W-T", 10), ("W-S", 11), ("V", 11)];
+        let told: BTreeSet<&str> = inventory
+            .lines()
+            .filter_map(|line| line.strip_prefix("| ")?.split(" | ").next())
+            .flat_map(|rows| rows.split(", "))
+            .collect();
+        for row in wanted.iter().flat_map(|(prefix, last)| rows(prefix, *last)) {
+            assert!(told.contains(row.as_str()), "docs/INVARIANTS.md says nothing of row {row}");
+        }
+        for name in inventory.split('`').skip(1).step_by(2).filter(|name| name.contains('-')) {
+            assert!(CheckInfo::find(name).is_some(), "docs/INVARIANTS.md names {name}, which is no check");
+        }
+        for check in CHECKS.iter().filter(|check| check.evidence != Evidence::BlackBox) {
+            assert!(inventory.contains(&format!("`{}`", check.id)), "the inventory does not name {}", check.id);
+        }
+    }
+
+    #[test]
     fn names_are_unique_and_guarantees_are_sentences() {
         let names: BTreeSet<&str> = CHECKS.iter().map(|check| check.id).collect();
         assert_eq!(names.len(), CHECKS.len());
