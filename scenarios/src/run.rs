@@ -3,8 +3,10 @@
 //! Boot the cluster and its topics; let clients and faults do their worst for the scenario's duration; end every fault
 //! and start every node; wait until the cluster is whole; read everything once more; judge.
 
-use crate::cluster::{Cluster, Shared, bootstrap, controllers_agree, end_state, faults::Faults, node_name};
-use crate::file::{Allowed as FileAllowed, ConfigValue, ExpectedVerdict, Produce, Scenario, Workload};
+use crate::cluster::{
+    self, Cluster, PartitionView, Shared, bootstrap, controllers_agree, end_state, faults::Faults, node_name,
+};
+use crate::file::{Allowed as FileAllowed, ConfigValue, ExpectedVerdict, Heal, Produce, Scenario, Workload};
 use crate::nemesis::{Schedule, resolve};
 use crate::recorder::{Recorder, START, moment};
 use crate::story;
@@ -20,7 +22,7 @@ use checker::{
 use reports::{CheckLine, FaultLine, RunReport};
 use sim::trace::Checkpoint;
 use sim::{HostId, RunEnd, SimTime, World};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
@@ -268,21 +270,28 @@ async fn drive(
         report_progress(&progress, &world, &brought, &recorder);
     }
     progress.phase.store(2, Ordering::Relaxed);
-    faults.heal();
+    let core = core(&cluster, &scenario);
+    faults.heal(&core);
     brought.healed = world.now();
     // Traffic goes on for a moment, so that what needs a new record to move does; then it ends.
     world.sleep(Duration::from_millis(500)).await;
     stop_tx.send(true);
     let waited_for = u32::try_from(clients.len()).unwrap_or(u32::MAX);
-    let settled =
-        world.wait_for(world.now() + SETTLE, Duration::from_millis(20), || shared.clients_done() >= waited_for).await;
-    if !settled {
+    let deadline = brought.healed + converges_within(&scenario).max(Duration::from_secs(1));
+    let whole = || is_whole(&cluster, &core);
+    // The cluster may be whole long before the last client has given up what it waits for.
+    let first_whole = std::cell::Cell::new(None);
+    let settle = || {
+        if first_whole.get().is_none() && whole() {
+            first_whole.set(Some(world.now()));
+        }
+        shared.clients_done() >= waited_for
+    };
+    if !world.wait_for(world.now() + SETTLE, Duration::from_millis(20), settle).await {
         tracing::warn!("clients still wait for answers");
     }
-    let deadline = brought.healed + converges_within(&scenario).max(Duration::from_secs(1));
-    let whole = || is_whole(&cluster);
-    if world.wait_for(deadline, Duration::from_millis(20), whole).await {
-        brought.converged = Some(world.now());
+    if whole() || world.wait_for(deadline, Duration::from_millis(20), whole).await {
+        brought.converged = first_whole.get().or(Some(world.now()));
     }
     progress.phase.store(3, Ordering::Relaxed);
     let canaries = canaries(&scenario, &scene, &admin).await;
@@ -459,32 +468,46 @@ fn context(scenario: &Scenario) -> Context {
     }
 }
 
-/// A leader everywhere, every assigned replica in its ISR, every broker unfenced, and every replica's log at the
-/// leader's end with all of it committed.
-fn is_whole(cluster: &Cluster) -> bool {
-    let down = cluster.hosts.values().any(|host| !cluster.world.is_up(*host));
-    !down
-        && controllers_agree(cluster)
-        && cluster.shared.view(|view| {
-            let brokers: Vec<NodeId> = cluster.hosts.keys().copied().filter(|node| node.0 <= 100).collect();
-            brokers.iter().all(|broker| view.unfenced.get(broker).copied().unwrap_or(false))
-                && view
-                    .partitions
-                    .iter()
-                    .filter(|(id, state)| **id != TopicIdPartition::METADATA && !state.replicas.is_empty())
-                    .all(|(_, state)| {
-                        let leader = state.leader.and_then(|leader| state.logs.get(&leader));
-                        state.isr.len() == state.replicas.len()
-                            && leader.is_some_and(|leader| {
-                                leader.high_watermark == leader.log_end
-                                    && state.replicas.iter().all(|id| {
-                                        state.logs.get(id).is_some_and(|log| {
-                                            log.log_end == leader.log_end && log.high_watermark == leader.high_watermark
-                                        })
-                                    })
-                            })
-                    })
-        })
+/// Who is healed.
+fn core(cluster: &Cluster, scenario: &Scenario) -> BTreeSet<NodeId> {
+    match scenario.run.heal {
+        Heal::All => cluster.hosts.keys().copied().collect(),
+        Heal::Core => {
+            let spare = |topic: &crate::file::Topic| {
+                topic.replication_factor.saturating_sub(rules(scenario, Some(topic)).min_isr) as usize
+            };
+            let most = scenario.cluster.brokers.saturating_sub(1) as usize;
+            cluster::core::draw(cluster, scenario.topics.iter().map(spare).min().unwrap_or(most).min(most))
+        }
+    }
+}
+
+/// Of the nodes in `core`: a leader everywhere, every replica in its ISR and nobody else, every broker unfenced, every
+/// replica's log at the leader's end with all of it committed, and one controller.
+fn is_whole(cluster: &Cluster, core: &BTreeSet<NodeId>) -> bool {
+    if core.iter().any(|node| !cluster.world.is_up(cluster.hosts[node])) || !controllers_agree(cluster) {
+        return false;
+    }
+    let is_served = |state: &PartitionView| {
+        let alive = || state.replicas.iter().filter(|id| core.contains(id));
+        let leader = state.leader.filter(|leader| core.contains(leader)).and_then(|leader| state.logs.get(&leader));
+        state.isr.len() == alive().count()
+            && state.isr.iter().all(|member| core.contains(member))
+            && leader.is_some_and(|leader| {
+                leader.high_watermark == leader.log_end
+                    && alive()
+                        .filter_map(|id| state.logs.get(id))
+                        .filter(|log| log.log_end == leader.log_end && log.high_watermark == leader.high_watermark)
+                        .count()
+                        == alive().count()
+            })
+    };
+    cluster.shared.view(|view| {
+        let mut brokers = core.iter().filter(|node| node.0 <= 100);
+        let mut data = view.partitions.iter().filter(|(id, _)| **id != TopicIdPartition::METADATA);
+        brokers.all(|broker| view.unfenced.get(broker).copied().unwrap_or(false))
+            && data.all(|(_, state)| state.replicas.is_empty() || is_served(state))
+    })
 }
 
 /// One acks=all record to every partition: does the cluster serve?

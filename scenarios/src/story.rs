@@ -31,7 +31,7 @@ pub fn tell(view: &View, faults: &[FaultLine], zero_ns: u64, healed_ms: u64, con
     lines.extend(controllers(view, zero_ns));
     if let Some(converged_ms) = converged_ms {
         let took = seconds(converged_ms.saturating_sub(healed_ms));
-        let text = format!("Faults were over and every node was up; the cluster was whole again {took} later.");
+        let text = format!("Faults were over; the cluster was whole again {took} later.");
         lines.push(Line { at_ms: healed_ms, weight: 0, text });
     }
     lines.sort_by_key(|line| line.weight);

@@ -10,7 +10,7 @@ use checker::LossKind;
 use rand_core::Rng;
 use reports::FaultLine;
 use sim::{ClockFault, DiskFault, Fault, FaultId, HostId, NetworkFault, SimTime};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// How often predicates are looked at while some wait.
@@ -157,11 +157,19 @@ impl<'a> Faults<'a> {
         }
     }
 
-    /// Ends every fault and starts every node: the world is whole afterwards.
-    pub fn heal(&mut self) {
+    /// Ends every fault and starts every node of the core: it is whole afterwards. What is no part of it stops for good.
+    pub fn heal(&mut self, core: &BTreeSet<NodeId>) {
         self.due.clear();
         self.waiting.clear();
+        let lost: Vec<NodeId> = self.cluster.hosts.keys().filter(|node| !core.contains(node)).copied().collect();
         self.mend();
+        for node in lost {
+            let record = self.record("crash", node_name(node), false);
+            self.records[record].own.insert("nodes stopped".to_owned(), 1);
+            self.cluster.world.crash(self.cluster.hosts[&node]);
+            let now = crate::recorder::moment(self.cluster.world.now());
+            self.cluster.shared.judge(|judge| judge.node_down(node, now));
+        }
     }
 
     fn mend(&mut self) {
@@ -324,6 +332,7 @@ impl<'a> Faults<'a> {
                 }
                 Stop::Shutdown => self.cluster.shared.ask_to_stop(node),
             };
+            self.cluster.shared.stopped(node);
             if stopped {
                 *self.records[record].own.entry("nodes stopped".to_owned()).or_default() += 1;
             }
@@ -344,6 +353,7 @@ impl<'a> Faults<'a> {
         let world = &self.cluster.world;
         if world.is_up(host) {
             let asked = self.cluster.shared.ask_to_stop(node);
+            self.cluster.shared.stopped(node);
             if asked {
                 *self.records[record].own.entry("nodes stopped".to_owned()).or_default() += 1;
             }

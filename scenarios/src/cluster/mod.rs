@@ -3,6 +3,7 @@
 //! Each node's process is `Broker::start` on the world's `Env`, as the binary `broker` calls it on the real one. What a
 //! node observes goes into the trace, to the white-box judge and into the [`View`].
 
+pub mod core;
 pub mod faults;
 mod scan;
 pub mod view;
@@ -128,6 +129,11 @@ impl Shared {
     #[must_use]
     pub fn take_judge(&self) -> Option<WhiteBox> {
         self.with(|inner| inner.judge.take())
+    }
+
+    /// A node's process ends.
+    pub fn stopped(&self, node: NodeId) {
+        self.with(|inner| inner.view.settled.remove(&node));
     }
 
     /// A node may have lost bytes.

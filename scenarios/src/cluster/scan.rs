@@ -39,7 +39,7 @@ pub fn end_state(cluster: &Cluster, canaries: Vec<Canary>, convergence: Converge
                 .collect(),
         })
         .collect();
-    let brokers = cluster.hosts.keys().filter(|node| node.0 <= 100).map(|node| BrokerEnd {
+    let brokers = cluster.hosts.keys().filter(|node| node.0 <= 100 && is_up(cluster, **node)).map(|node| BrokerEnd {
         node: *node,
         unfenced: cluster.shared.view(|view| view.unfenced.get(node).copied().unwrap_or(false)),
     });

@@ -4,7 +4,7 @@
 //! It judges nothing.
 
 use broker_types::{LeaderEpoch, NodeId, Observation, Offset, PartitionEpoch, ReplicaRole, TopicId, TopicIdPartition};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Most events kept for the story; later ones are counted only.
 const EVENTS_KEPT: usize = 20_000;
@@ -127,6 +127,8 @@ pub struct View {
     pub marks: BTreeMap<&'static str, u64>,
     /// Brokers registered and not fenced, as the active controller committed it.
     pub unfenced: BTreeMap<NodeId, bool>,
+    /// Nodes whose present process was unfenced: what is said of them is said of it.
+    pub settled: BTreeSet<NodeId>,
     /// What happened, in order.
     pub events: Vec<Event>,
     /// Events that were not kept.
@@ -201,6 +203,9 @@ impl View {
             Observation::LogLoaded { partition, log_end, high_watermark, truncated_bytes, .. } => {
                 let log = self.log(*partition, node);
                 (log.log_end, log.high_watermark) = (*log_end, *high_watermark);
+                if *partition == TopicIdPartition::METADATA {
+                    self.settled.remove(&node);
+                }
                 if *truncated_bytes > 0 {
                     self.mark("torn-tail-truncated");
                     self.tell(at_ns, node, Happening::Recovered { partition: *partition, bytes: *truncated_bytes });
@@ -236,6 +241,7 @@ impl View {
                 }
             }
             Observation::BrokerUnfenced { broker, .. } => {
+                self.settled.insert(*broker);
                 if self.unfenced.insert(*broker, true) != Some(true) {
                     self.mark("broker-unfenced");
                     self.tell(at_ns, node, Happening::Unfenced { broker: *broker });

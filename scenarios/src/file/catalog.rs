@@ -34,6 +34,7 @@ const CATALOG: &[(&str, &str)] = embedded![
     "replication/power-loss-whole-cluster-flushed",
     "replication/power-loss-whole-cluster",
     "replication/rack-power-loss",
+    "replication/core-heals",
     "replication/random-crashes",
     "isr/follower-crash",
     "disk/disk-io-error",
