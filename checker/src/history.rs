@@ -212,7 +212,7 @@ pub struct FetchOffsets {
     pub offsets: Vec<(TopicIdPartition, Option<Offset>)>,
 }
 
-/// A run's operations, in order of invocation.
+/// A run's operations. Those of a session stand in the order in which it did them; those of several in any.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct History {
     /// The operations.

@@ -68,7 +68,7 @@ pub(crate) struct Seen {
     pub(crate) read_committed: bool,
 }
 
-/// What concerns one partition. Lists of operations are indexes into the history, in order of invocation.
+/// What concerns one partition. Lists of operations are indexes into the history, in its order.
 #[derive(Default)]
 pub(crate) struct PartitionView {
     pub(crate) sends: Vec<u32>,

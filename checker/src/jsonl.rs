@@ -1,9 +1,9 @@
 //! Histories as text: one operation a line, each a JSON object. A first line `{"context": {...}}` may say what is legal.
 
 use crate::context::Context;
-use crate::history::{History, Op, OpKind};
+use crate::history::{History, Op, OpId, OpKind, SessionId, SimTime};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,6 +29,8 @@ pub fn read_recording(text: &str) -> Result<(Option<Context>, History), String> 
     let mut context = None;
     let mut history = History::default();
     let (mut names, mut values) = (BTreeSet::new(), BTreeSet::new());
+    // By session: what was invoked last of all that were told so far.
+    let mut latest: BTreeMap<SessionId, (SimTime, OpId)> = BTreeMap::new();
     for (number, line) in (1..).zip(text.lines()) {
         let wrong = |what: String| format!("line {number}: {what}");
         let line = line.trim();
@@ -54,10 +56,18 @@ pub fn read_recording(text: &str) -> Result<(Option<Context>, History), String> 
             return Err(wrong(format!("value {} was sent before: values must be unique", send.value.0)));
         }
         check_offsets(&op).map_err(wrong)?;
+        let latest = latest.entry(op.session).or_insert((op.invoked, op.id));
+        if op.returned.is_some_and(|returned| returned < latest.0) {
+            let (session, before) = (op.session.0, latest.1.0);
+            let what = "stands after it, and was over before that began";
+            return Err(wrong(format!(
+                "operation {} of session {session} is out of order with {before}: it {what}",
+                op.id.0
+            )));
+        }
+        *latest = (*latest).max((op.invoked, op.id));
         history.ops.push(op);
     }
-    // Stable: operations invoked at the same time keep the order they were told in.
-    history.ops.sort_by_key(|op| op.invoked);
     Ok((context, history))
 }
 

@@ -24,7 +24,9 @@ pub(crate) fn check(index: &Index<'_>, ctx: &Context) -> CheckResult {
         returned.sort_unstable();
         let mut returned = returned.into_iter().peekable();
         let mut highest: BTreeMap<NodeId, (Offset, u32)> = BTreeMap::new();
-        for at in &view.polls {
+        let mut polls = view.polls.clone();
+        polls.sort_by_key(|at| index.op(*at).invoked);
+        for at in &polls {
             let (op, poll) = index.poll(*at);
             let Some(start) = poll.log_start else { continue };
             while let Some((_, broker, start, poll)) = returned.next_if(|(time, ..)| *time < op.invoked) {

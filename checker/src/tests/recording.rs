@@ -45,6 +45,14 @@ fn a_wrong_line_is_refused_by_its_number() {
         "line 1: operation 1 returned before it was invoked"
     );
     assert_eq!(refused(&OK.replace("\"end\":3", "\"end\":-3")), "line 1: operation 1: end -3 is no offset");
+    let late =
+        OK.replace("\"id\":1", "\"id\":2").replace("\"invoked\":5,\"returned\":9", "\"invoked\":1,\"returned\":4");
+    assert_eq!(
+        refused(&format!("{OK}\n{late}")),
+        "line 2: operation 2 of session 1 is out of order with 1: it stands after it, and was over before that began"
+    );
+    let other = late.replace("\"session\":1", "\"session\":2");
+    assert_eq!(read_history(&format!("{OK}\n{other}")).expect("sessions go their own way").ops[0].id, OpId(1));
     let huge = OK.replace("\"end\":3", "\"end\":9223372036854775807");
     assert!(refused(&huge).ends_with("is no offset"));
 }

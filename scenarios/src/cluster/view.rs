@@ -230,19 +230,22 @@ impl View {
                 self.tell(at_ns, node, Happening::ControllerResigned { epoch: *epoch });
             }
             Observation::BrokerRegistered { broker, .. } => {
-                if self.unfenced.insert(*broker, false).is_some() {
+                let known = self.unfenced.insert(*broker, false).is_some();
+                if known {
                     self.mark("broker-registered");
                 }
             }
             Observation::BrokerFenced { broker, .. } => {
-                if self.unfenced.insert(*broker, false) == Some(true) {
+                let before = self.unfenced.insert(*broker, false);
+                if before == Some(true) {
                     self.mark("broker-fenced");
                     self.tell(at_ns, node, Happening::Fenced { broker: *broker });
                 }
             }
             Observation::BrokerUnfenced { broker, .. } => {
                 self.settled.insert(*broker);
-                if self.unfenced.insert(*broker, true) != Some(true) {
+                let before = self.unfenced.insert(*broker, true);
+                if before != Some(true) {
                     self.mark("broker-unfenced");
                     self.tell(at_ns, node, Happening::Unfenced { broker: *broker });
                 }

@@ -45,7 +45,10 @@ fn read(path: &Path) -> Result<String, String> {
     }
     let path = if path.is_dir() { &path.join(HISTORY) } else { path };
     let bytes = std::fs::read(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound if path.ends_with(HISTORY) => format!("this folder has no {HISTORY}"),
+        std::io::ErrorKind::NotFound if path.ends_with(HISTORY) => {
+            format!("this folder has no {HISTORY}: `trial run SCENARIO --out FOLDER` writes one")
+        }
+        std::io::ErrorKind::NotFound => "there is no such file; name a history, or the folder of a run".to_owned(),
         _ => error.to_string(),
     })?;
     String::from_utf8(bytes).map_err(|error| {

@@ -1,7 +1,4 @@
-//! What judging costs, and how it grows: generated histories of 10^3 operations and more, tenfold each time. Of each it
-//! prints the time, how many times that of the line above it is, and the most memory held so far.
-//!
-//! `cargo bench -p checker`, or `cargo bench -p checker -- 7` to go on to 10^7.
+//! Histories of our own, and what a cluster tells of itself.
 
 use broker_types::{
     LeaderEpoch, NodeId, Observation, Offset, ProducerEpoch, ProducerId, ProducerStamp, ReplicaRole, TopicIdPartition,
@@ -9,9 +6,8 @@ use broker_types::{
 };
 use checker::{
     Acks, Context, EndState, History, Isolation, Op, OpId, OpKind, Outcome, Poll, Read, Send, SessionId, SimTime,
-    ValueId, WhiteBox, judge,
+    ValueId, WhiteBox, judge, judge_log,
 };
-use std::time::{Duration, Instant};
 
 const PARTITIONS: u64 = 8;
 
@@ -81,33 +77,38 @@ fn polls(sends: u64, history: &mut History) {
     }
 }
 
-/// Appends alone: what is left is almost only the sweep over the log (L1).
-fn appends(sends: u64) -> History {
+/// Appends of 64 producers, one in flight each, to eight partitions.
+pub(crate) fn appends(sends: u64) -> History {
     History { ops: (0..sends).map(send).collect() }
 }
 
 /// Appends, and three deliveries of each.
-fn with_readers(sends: u64) -> History {
+pub(crate) fn with_readers(sends: u64) -> History {
     let mut history = appends(sends);
     polls(sends, &mut history);
     history
 }
 
-fn judge_history(history: &History) {
-    let ctx = Context {
-        final_reads_reached_end: (0..PARTITIONS).map(partition).collect(),
-        excuses: Some([].into()),
-        ..Context::default()
-    };
+/// Every black-box check.
+pub(crate) fn judge_all(history: &History) {
     let has_readers = history.ops.iter().any(|op| matches!(op.kind, OpKind::Poll(_)));
-    let ctx = if has_readers { ctx } else { Context::default() };
-    for result in judge(history, &ctx) {
-        assert!(result.violations.is_empty(), "{}", result.id);
+    let mut ctx = Context::default();
+    if has_readers {
+        ctx.final_reads_reached_end = (0..PARTITIONS).map(partition).collect();
+        ctx.excuses = Some([].into());
     }
+    let results = judge(history, &ctx);
+    assert!(results.iter().all(|result| result.violations.is_empty()));
+}
+
+/// The sweeps over logs alone, L1 to L4.
+pub(crate) fn judge_logs(history: &History) {
+    let results = judge_log(history, &Context::default());
+    assert!(results.iter().all(|result| result.violations.is_empty()));
 }
 
 /// Batches that a leader appends and two followers copy, each with its high watermark.
-fn observe(batches: u64) {
+pub(crate) fn observe(batches: u64) {
     let mut judge = WhiteBox::new(Context { max_batches: usize::MAX, ..Context::default() });
     for batch in 0..batches {
         let (partition, base) = (partition(batch), Offset((batch / PARTITIONS) as i64));
@@ -135,46 +136,4 @@ fn observe(batches: u64) {
         }
     }
     assert!(judge.finish(&EndState::default()).iter().all(|result| result.violations.is_empty()));
-}
-
-/// The most memory that this process ever held, in megabytes; `None` where nobody says.
-fn peak_megabytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().trim_end_matches(" kB").parse::<u64>().ok()? / 1024)
-}
-
-#[expect(clippy::disallowed_methods, reason = "it measures the machine, and nothing depends on the figures")]
-fn grow(what: &str, decades: u32, unit: &str, mut run: impl FnMut(u64) -> Duration) {
-    println!("{what}");
-    let mut former: Option<Duration> = None;
-    for decade in 3..=decades {
-        let took = run(10u64.pow(decade));
-        let factor =
-            former.map_or(String::new(), |former| format!("{:5.1}x", took.as_secs_f64() / former.as_secs_f64()));
-        let peak = peak_megabytes().map_or(String::new(), |peak| format!("{peak:6} MB"));
-        println!("  10^{decade} {unit:12} {:>12} {factor:>7} {peak}", format!("{took:.1?}"));
-        former = Some(took);
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "it measures the machine, and nothing depends on the figures")]
-fn timed(act: impl FnOnce()) -> Duration {
-    let started = Instant::now();
-    act();
-    started.elapsed()
-}
-
-fn main() {
-    let wanted = std::env::args().skip(1).find_map(|word| word.parse::<u32>().ok());
-    let decades = wanted.unwrap_or(6).clamp(3, 7);
-    grow("white box: 6 observations a batch", decades, "batches", |batches| timed(|| observe(batches)));
-    grow("black box: acknowledged appends", decades, "sends", |sends| {
-        let history = appends(sends);
-        timed(|| judge_history(&history))
-    });
-    grow("black box: appends and three deliveries of each", decades.min(6), "sends", |sends| {
-        let history = with_readers(sends);
-        timed(|| judge_history(&history))
-    });
 }
