@@ -17,7 +17,6 @@ fn peak_megabytes() -> Option<u64> {
     Some(line.trim().trim_end_matches(" kB").parse::<u64>().ok()? / 1024)
 }
 
-#[expect(clippy::disallowed_methods, reason = "it measures the machine, and nothing depends on the figures")]
 fn grow(what: &str, decades: u32, unit: &str, mut run: impl FnMut(u64) -> Duration) {
     println!("{what}");
     let mut former: Option<Duration> = None;
