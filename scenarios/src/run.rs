@@ -278,21 +278,24 @@ async fn drive(
     stop_tx.send(true);
     let waited_for = u32::try_from(clients.len()).unwrap_or(u32::MAX);
     let deadline = brought.healed + converges_within(&scenario).max(Duration::from_secs(1));
-    let whole = || is_whole(&cluster, &core);
-    // The cluster may be whole long before the last client has given up what it waits for.
-    let first_whole = std::cell::Cell::new(None);
-    let settle = || {
-        if first_whole.get().is_none() && whole() {
-            first_whole.set(Some(world.now()));
+    let whole = || is_formed(&cluster, &core) && is_caught_up(&cluster, &core);
+    // The cluster may be whole long before the last client has given up what it waits for, and then have work again. Since
+    // when it was, counts as long as everybody stays where he belongs.
+    let whole_since = std::cell::Cell::new(None);
+    let is_settled = || {
+        if !is_formed(&cluster, &core) {
+            whole_since.set(None);
+        } else if whole_since.get().is_none() && is_caught_up(&cluster, &core) {
+            whole_since.set(Some(world.now()));
         }
-        shared.clients_done() >= waited_for
+        whole_since.get().is_some() && shared.clients_done() >= waited_for
     };
-    if !world.wait_for(world.now() + SETTLE, Duration::from_millis(20), settle).await {
-        tracing::warn!("clients still wait for answers");
+    if !world.wait_for(deadline.max(world.now() + SETTLE), Duration::from_millis(20), is_settled).await {
+        tracing::warn!("clients still wait for answers, or the cluster is not whole");
     }
-    if whole() || world.wait_for(deadline, Duration::from_millis(20), whole).await {
-        brought.converged = first_whole.get().or(Some(world.now()));
-    }
+    brought.converged = whole_since.get().filter(|at| *at <= deadline);
+    // What clients did last is to be everywhere before more is asked.
+    let _ = world.wait_for(world.now() + Duration::from_secs(10), Duration::from_millis(20), whole).await;
     progress.phase.store(3, Ordering::Relaxed);
     let canaries = canaries(&scenario, &scene, &admin).await;
     // What the canaries wrote is to be everywhere before the replicas are compared.
@@ -482,32 +485,40 @@ fn core(cluster: &Cluster, scenario: &Scenario) -> BTreeSet<NodeId> {
     }
 }
 
-/// Of the nodes in `core`: a leader everywhere, every replica in its ISR and nobody else, every broker unfenced, every
-/// replica's log at the leader's end with all of it committed, and one controller.
-fn is_whole(cluster: &Cluster, core: &BTreeSet<NodeId>) -> bool {
+/// Of the nodes in `core`: all are up, follow one controller and are unfenced; every partition has one of them as its leader, and
+/// those that replicate it as its ISR.
+fn is_formed(cluster: &Cluster, core: &BTreeSet<NodeId>) -> bool {
     if core.iter().any(|node| !cluster.world.is_up(cluster.hosts[node])) || !controllers_agree(cluster) {
         return false;
     }
-    let is_served = |state: &PartitionView| {
-        let alive = || state.replicas.iter().filter(|id| core.contains(id));
-        let leader = state.leader.filter(|leader| core.contains(leader)).and_then(|leader| state.logs.get(&leader));
-        state.isr.len() == alive().count()
-            && state.isr.iter().all(|member| core.contains(member))
-            && leader.is_some_and(|leader| {
-                leader.high_watermark == leader.log_end
-                    && alive()
-                        .filter_map(|id| state.logs.get(id))
-                        .filter(|log| log.log_end == leader.log_end && log.high_watermark == leader.high_watermark)
-                        .count()
-                        == alive().count()
-            })
+    let is_led = |state: &PartitionView| {
+        state.replicas.is_empty()
+            || state.leader.is_some_and(|leader| core.contains(&leader))
+                && state.isr.iter().all(|member| core.contains(member))
+                && state.isr.len() == state.replicas.iter().filter(|replica| core.contains(replica)).count()
     };
     cluster.shared.view(|view| {
         let mut brokers = core.iter().filter(|node| node.0 <= 100);
-        let mut data = view.partitions.iter().filter(|(id, _)| **id != TopicIdPartition::METADATA);
         brokers.all(|broker| view.unfenced.get(broker).copied().unwrap_or(false))
-            && data.all(|(_, state)| state.replicas.is_empty() || is_served(state))
+            && view.partitions.iter().all(|(id, state)| *id == TopicIdPartition::METADATA || is_led(state))
     })
+}
+
+/// Every replica in `core` has its leader's log, all of it committed, and knows.
+fn is_caught_up(cluster: &Cluster, core: &BTreeSet<NodeId>) -> bool {
+    let is_equal = |state: &PartitionView| {
+        let Some(leader) = state.leader.and_then(|leader| state.logs.get(&leader)) else {
+            return state.replicas.is_empty();
+        };
+        let caught_up = |replica: &NodeId| {
+            let log = state.logs.get(replica);
+            log.is_some_and(|log| log.log_end == leader.log_end && log.high_watermark == leader.log_end)
+        };
+        state.replicas.iter().filter(|replica| core.contains(replica)).all(caught_up)
+    };
+    cluster
+        .shared
+        .view(|view| view.partitions.iter().all(|(id, state)| *id == TopicIdPartition::METADATA || is_equal(state)))
 }
 
 /// One acks=all record to every partition: does the cluster serve?

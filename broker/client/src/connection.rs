@@ -21,6 +21,7 @@ use broker_wire::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse, Req
 use broker_wire::{decode_response, encode_request, produce_request};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -86,11 +87,19 @@ pub(crate) struct Inbox {
     pub(crate) signal: Signal,
     /// Bounded by the requests in flight.
     answers: Mutex<VecDeque<(u64, Answer)>>,
+    /// A connection ended, or could not be opened, since somebody asked.
+    went_down: AtomicBool,
 }
 
 impl Inbox {
     pub(crate) fn take(&self) -> VecDeque<(u64, Answer)> {
         std::mem::take(&mut lock(&self.answers))
+    }
+
+    /// Whether a connection ended, or could not be opened, since this was last asked: what is known of the cluster may be
+    /// out of date then, as Kafka's clients hold too. Nothing else tells a client that waits for a leader that is gone.
+    pub(crate) fn take_went_down(&self) -> bool {
+        self.went_down.swap(false, Ordering::SeqCst)
     }
 
     pub(crate) fn put(&self, token: u64, answer: Answer) {
@@ -386,6 +395,7 @@ impl Link {
             *state = State::Down { failures: if failed_to_open { failures.saturating_add(1) } else { 0 }, retry_at };
         }
         self.changed.notify_waiters();
+        self.inbox.went_down.store(true, Ordering::SeqCst);
         self.inbox.signal.raise();
     }
 

@@ -4,6 +4,7 @@ use crate::bench::{Figures, measure};
 use crate::cli::{BenchArgs, Common, Format};
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::process::ExitCode;
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -35,7 +36,7 @@ pub(super) fn bench(args: &BenchArgs, common: &Common) -> ExitCode {
         })
         .collect();
     match common.format {
-        Format::Json => println!(
+        Format::Json => outln!(
             "{:#}",
             json!({
                 "schema": "kafka-trial/bench/v1",
@@ -48,22 +49,22 @@ pub(super) fn bench(args: &BenchArgs, common: &Common) -> ExitCode {
             })
         ),
         Format::Text => {
-            println!(
+            outln!(
                 "{:>10.0}  acks=all produces per CPU-second (RF 3, 100 bytes, 8 producers, trace and checks on)",
                 produces
             );
-            println!("{:>10.0}  simulated seconds per CPU-second, idle cluster of 3 brokers and 3 controllers", idle);
-            println!("{:>10.2}  CPU-seconds for a 60 s run at 300 requests per second, every check on", run);
-            println!("{:>10.0}  MiB peak resident set", rss as f64 / f64::from(1 << 20));
-            println!();
-            println!("the busy run's time by layer:");
+            outln!("{:>10.0}  simulated seconds per CPU-second, idle cluster of 3 brokers and 3 controllers", idle);
+            outln!("{:>10.2}  CPU-seconds for a 60 s run at 300 requests per second, every check on", run);
+            outln!("{:>10.0}  MiB peak resident set", rss as f64 / f64::from(1 << 20));
+            outln!();
+            outln!("the busy run's time by layer:");
             let mut by_share: Vec<_> = layers.iter().collect();
             by_share.sort_by(|left, right| right.1.total_cmp(left.1));
             for (layer, share) in by_share {
-                println!("{:>9.1}%  {layer}", share * 100.0);
+                outln!("{:>9.1}%  {layer}", share * 100.0);
             }
-            println!();
-            println!(
+            outln!();
+            outln!(
                 "median of {} (debug assertions {})",
                 args.repeat,
                 if cfg!(debug_assertions) { "on" } else { "off" }

@@ -9,6 +9,7 @@ use crate::run::{MUSEUM, Options, Watch};
 use broker_core::planted::{BUILT_IN, Bug};
 use checker::Verdict;
 use serde_json::{Value, json};
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,10 +64,10 @@ fn value(exhibit: &Exhibit) -> Value {
 
 fn list(common: &Common) -> ExitCode {
     if common.format == Format::Json {
-        println!("{:#}", Value::Array(EXHIBITS.iter().map(value).collect()));
+        outln!("{:#}", Value::Array(EXHIBITS.iter().map(value).collect()));
     } else {
         for exhibit in EXHIBITS {
-            println!("{}  {:<52}  {:<16} {}", exhibit.bug.id(), exhibit.title, exhibit.section, exhibit.scenario);
+            outln!("{}  {:<52}  {:<16} {}", exhibit.bug.id(), exhibit.title, exhibit.section, exhibit.scenario);
         }
     }
     if !BUILT_IN && !common.quiet {
@@ -79,18 +80,18 @@ fn show(exhibit: &Exhibit, common: &Common) -> ExitCode {
     if common.format == Format::Json {
         let mut value = value(exhibit);
         value["story"] = json!(exhibit.story);
-        println!("{value:#}");
+        outln!("{value:#}");
         return ExitCode::SUCCESS;
     }
-    println!("{}  {}", exhibit.bug.id(), exhibit.title);
-    println!("{} · {}", exhibit.section, exhibit.origin);
-    println!();
+    outln!("{}  {}", exhibit.bug.id(), exhibit.title);
+    outln!("{} · {}", exhibit.section, exhibit.origin);
+    outln!();
     for line in wrapped(exhibit.story, 100) {
-        println!("{line}");
+        outln!("{line}");
     }
-    println!();
-    println!("Found by the scenario {}, first by the check {}:", exhibit.scenario, exhibit.check);
-    println!("cargo museum run {}", exhibit.bug.id());
+    outln!();
+    outln!("Found by the scenario {}, first by the check {}:", exhibit.scenario, exhibit.check);
+    outln!("cargo museum run {}", exhibit.bug.id());
     ExitCode::SUCCESS
 }
 
@@ -132,7 +133,7 @@ fn hunt(exhibit: &Exhibit, seeds: u64, common: &Common) -> Result<ExitCode, Exit
             let mut value = summary.json(&plan, false);
             value["found"] = json!(found.is_some());
             value["seeds_to_detection"] = json!(found.as_ref().map(|done| done.k + 1));
-            println!("{value:#}");
+            outln!("{value:#}");
         }
         Format::Text => tell(exhibit, &summary, found.as_ref(), common),
     }
@@ -182,16 +183,16 @@ fn is_found(plan: &Plan, done: &Done) -> bool {
 fn tell(exhibit: &Exhibit, summary: &Summary, found: Option<&Done>, common: &Common) {
     let id = exhibit.bug.id();
     let Some(done) = found else {
-        println!("{id} was not found by {} in {} seeds", exhibit.scenario, summary.runs);
+        outln!("{id} was not found by {} in {} seeds", exhibit.scenario, summary.runs);
         return;
     };
-    println!("{id} was found by {} with seed {}: {}", exhibit.scenario, done.k + 1, done.check());
-    println!("The same seed without the bug: pass");
+    outln!("{id} was found by {} with seed {}: {}", exhibit.scenario, done.k + 1, done.check());
+    outln!("The same seed without the bug: pass");
     if let Ending::Judged(report) = &done.ending
         && !common.quiet
     {
-        println!();
-        print!("{}", reports::terminal::render(report, super::color(common), common.verbose));
+        outln!();
+        out!("{}", reports::terminal::render(report, super::color(common), common.verbose));
     }
 }
 

@@ -4,6 +4,7 @@ use super::color;
 use crate::cli::{CheckArgs, Common, Format};
 use checker::{Judged, Options, judge_text};
 use reports::Checked;
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -26,7 +27,7 @@ pub(super) fn check(args: &CheckArgs, common: &Common) -> ExitCode {
         histories.push(checked);
     }
     if common.format == Format::Json {
-        println!("{:#}", reports::check_json(&histories));
+        outln!("{:#}", reports::check_json(&histories));
     }
     // The worst of all.
     let codes: Vec<u8> = histories.iter().map(Checked::exit_code).collect();
@@ -62,11 +63,11 @@ fn tell(checked: &Checked, common: &Common, colored: bool, is_first: bool) {
     let text = reports::terminal::render_checked(checked, colored, common.verbose);
     let is_plain = matches!(&checked.judged, Ok(Judged { verdict: checker::Verdict::Pass, .. }));
     if common.quiet || (is_plain && !common.verbose) {
-        println!("{}", text.lines().next().unwrap_or_default());
+        outln!("{}", text.lines().next().unwrap_or_default());
         return;
     }
     if !is_first {
-        println!();
+        outln!();
     }
-    print!("{text}");
+    out!("{text}");
 }

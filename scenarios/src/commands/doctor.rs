@@ -8,6 +8,7 @@ use crate::file;
 use crate::rerun::{Compared, Said, read_checkpoints, where_they_part, with_checkpoints};
 use crate::run::{Options, Watch, run_traced};
 use serde_json::json;
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -39,15 +40,15 @@ pub(super) fn doctor(args: &DoctorArgs, common: &Common) -> ExitCode {
     if text {
         for canary in &canaries {
             let sign = if canary.ok { "ok" } else { "NOT" };
-            println!("{sign:<4} {}: {}", canary.name, canary.detail);
+            outln!("{sign:<4} {}: {}", canary.name, canary.detail);
         }
     }
     let mut pairs = compare_all(scenarios, args, |pair| {
         if text {
             let sign = if pair.difference.is_none() { "ok" } else { "NOT" };
-            println!("{sign:<4} {:<34} {:016x}  {}", pair.scenario, pair.seed, pair.fingerprints[0]);
+            outln!("{sign:<4} {:<34} {:016x}  {}", pair.scenario, pair.seed, pair.fingerprints[0]);
             if let Some(difference) = &pair.difference {
-                println!("     {difference}");
+                outln!("     {difference}");
             }
         }
     });
@@ -55,7 +56,7 @@ pub(super) fn doctor(args: &DoctorArgs, common: &Common) -> ExitCode {
     let equal = pairs.iter().filter(|pair| pair.difference.is_none()).count();
     let well = canaries.iter().all(|canary| canary.ok);
     if text {
-        println!("{equal} of {} pairs of runs are equal", pairs.len());
+        outln!("{equal} of {} pairs of runs are equal", pairs.len());
     } else {
         let value = json!({
             "schema": SCHEMA,
@@ -71,7 +72,7 @@ pub(super) fn doctor(args: &DoctorArgs, common: &Common) -> ExitCode {
                 "difference": pair.difference,
             })).collect::<Vec<_>>(),
         });
-        println!("{value:#}");
+        outln!("{value:#}");
     }
     match () {
         () if pairs.is_empty() => ExitCode::from(NOTHING_SELECTED),

@@ -56,8 +56,8 @@ pub(super) fn explore(args: &ExploreArgs, common: &Common) -> ExitCode {
     }
     let (summary, signal) = carry_out(&plan, args.time, common);
     match common.format {
-        Format::Json => println!("{:#}", summary.json(&plan, signal.is_some())),
-        Format::Text => print!("{}", text(&summary, signal.is_some())),
+        Format::Json => outln!("{:#}", summary.json(&plan, signal.is_some())),
+        Format::Text => out!("{}", text(&summary, signal.is_some())),
     }
     ExitCode::from(signal.unwrap_or_else(|| summary.exit_code()))
 }

@@ -1,5 +1,19 @@
 //! What each command does.
 
+/// Prints a line to stdout. Whoever reads it may leave when he has seen enough (`| head`): that changes nothing.
+macro_rules! outln {
+    ($($arg:tt)*) => {{
+        let _ = writeln!(std::io::stdout(), $($arg)*);
+    }};
+}
+
+/// Prints to stdout, as [`outln`] does, without ending the line.
+macro_rules! out {
+    ($($arg:tt)*) => {{
+        let _ = write!(std::io::stdout(), $($arg)*);
+    }};
+}
+
 mod bench;
 mod bugs;
 mod check;
@@ -36,7 +50,9 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::Bench(args) => bench::bench(&args, &common),
         Command::Scenario(command) => scenario::scenario(&command, &common),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "trial", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "trial", &mut script);
+            let _ = std::io::stdout().write_all(&script);
             ExitCode::SUCCESS
         }
         Command::Man => {

@@ -97,20 +97,20 @@ pub(super) fn run(args: &RunArgs, common: &Common) -> ExitCode {
     } else if let Err(error) = save(&report, &out) {
         eprintln!("trial: {}: {error}", out.display());
     } else if !common.quiet && common.format == Format::Text {
-        println!("Files        {}", out.display());
+        outln!("Files        {}", out.display());
     }
     ExitCode::from(report.exit_code())
 }
 
 fn print(report: &RunReport, common: &Common, colored: bool) {
     match common.format {
-        Format::Json => println!("{:#}", reports::run_json(report)),
+        Format::Json => outln!("{:#}", reports::run_json(report)),
         Format::Text => {
             let text = reports::terminal::render(report, colored, common.verbose);
             if common.quiet {
-                println!("{}", text.lines().next().unwrap_or_default());
+                outln!("{}", text.lines().next().unwrap_or_default());
             } else {
-                print!("{text}");
+                out!("{text}");
             }
         }
     }

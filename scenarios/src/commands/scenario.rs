@@ -3,6 +3,7 @@
 use super::{INVALID_FILE, NOTHING_SELECTED, color};
 use crate::cli::{Common, Format, ScenarioCommand};
 use crate::file;
+use std::io::Write;
 use std::process::ExitCode;
 
 pub(super) fn scenario(command: &ScenarioCommand, common: &Common) -> ExitCode {
@@ -10,7 +11,7 @@ pub(super) fn scenario(command: &ScenarioCommand, common: &Common) -> ExitCode {
         ScenarioCommand::List => list(common),
         ScenarioCommand::Show { name } => match file::find(name) {
             Some(loaded) => {
-                print!("{}", loaded.text);
+                out!("{}", loaded.text);
                 ExitCode::SUCCESS
             }
             None => {
@@ -20,7 +21,7 @@ pub(super) fn scenario(command: &ScenarioCommand, common: &Common) -> ExitCode {
             }
         },
         ScenarioCommand::New { name } => {
-            print!("{}", file::new_template(name));
+            out!("{}", file::new_template(name));
             ExitCode::SUCCESS
         }
         ScenarioCommand::Check { files } => {
@@ -29,7 +30,7 @@ pub(super) fn scenario(command: &ScenarioCommand, common: &Common) -> ExitCode {
                 match file::check(path) {
                     Ok(loaded) => {
                         if !common.quiet {
-                            println!("{}: ok, scenario {}", path.display(), loaded.scenario.name);
+                            outln!("{}: ok, scenario {}", path.display(), loaded.scenario.name);
                         }
                     }
                     Err(errors) => {
@@ -41,7 +42,7 @@ pub(super) fn scenario(command: &ScenarioCommand, common: &Common) -> ExitCode {
             code
         }
         ScenarioCommand::Schema => {
-            println!("{:#}", file::schema());
+            outln!("{:#}", file::schema());
             ExitCode::SUCCESS
         }
     }
@@ -50,13 +51,13 @@ pub(super) fn scenario(command: &ScenarioCommand, common: &Common) -> ExitCode {
 fn list(common: &Common) -> ExitCode {
     let entries = file::list_catalog();
     if common.format == Format::Json {
-        println!("{:#}", serde_json::to_value(&entries).unwrap_or_default());
+        outln!("{:#}", serde_json::to_value(&entries).unwrap_or_default());
         return ExitCode::SUCCESS;
     }
     let width = entries.iter().map(|entry| entry.name.len()).max().unwrap_or(0);
     for entry in entries {
         let tags = if entry.tags.is_empty() { String::new() } else { format!("  [{}]", entry.tags.join(", ")) };
-        println!("{:<width$}  {}{tags}", entry.name, entry.question);
+        outln!("{:<width$}  {}{tags}", entry.name, entry.question);
     }
     ExitCode::SUCCESS
 }

@@ -46,6 +46,7 @@ const CATALOG: &[(&str, &str)] = embedded![
     "time/clock-drift",
     "time/clock-step-controller",
     "regressions/late-fetch-response",
+    "regressions/leader-gone-for-good",
     "regressions/quorum-power-loss",
     "regressions/second-leader-crash",
     "regressions/slow-replication",

@@ -280,6 +280,9 @@ impl Consumer {
     /// Takes what was answered, asks what is to be asked, and says when to look again.
     fn work(&mut self, now: MonoTime) -> MonoTime {
         let mut out = Vec::new();
+        if self.lane.inbox.take_went_down() {
+            self.client.core.refresh_soon();
+        }
         for (token, answer) in self.lane.inbox.take() {
             self.answered(now, token, answer, &mut out);
         }

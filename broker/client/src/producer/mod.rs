@@ -391,6 +391,9 @@ async fn keep_producing(shared: Arc<Shared>) {
         let now = env.mono();
         let closed = shared.closed.load(Ordering::SeqCst);
         let answers = shared.lane.inbox.take();
+        if shared.lane.inbox.take_went_down() {
+            shared.client.core.refresh_soon();
+        }
         let (wakeup, retry_at) = {
             let mut machine = lock(&shared.machine);
             for (token, answer) in answers {
