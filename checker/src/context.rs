@@ -34,6 +34,9 @@ pub struct PartitionRules {
     pub flush_before_ack: bool,
     /// Its beginning may go away: retention, or DeleteRecords.
     pub may_be_trimmed: bool,
+    /// `cleanup.policy` has compact: a record may go once a later one of its key is there.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub compacted: bool,
 }
 
 impl Default for PartitionRules {
@@ -44,7 +47,25 @@ impl Default for PartitionRules {
             unclean_election: false,
             flush_before_ack: false,
             may_be_trimmed: false,
+            compacted: false,
         }
+    }
+}
+
+/// `auto.offset.reset` of groups: where one begins that has committed nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OffsetReset {
+    /// At the log's start.
+    #[default]
+    Earliest,
+    /// At its end: what was there before the group's first poll is not the group's.
+    Latest,
+}
+
+impl OffsetReset {
+    fn is_earliest(&self) -> bool {
+        *self == OffsetReset::Earliest
     }
 }
 
@@ -142,6 +163,12 @@ pub struct Context {
     pub voters: Vec<NodeId>,
     /// Eligible leader replicas (KIP-966) are in use.
     pub elr: bool,
+    /// Where groups begin.
+    #[serde(skip_serializing_if = "OffsetReset::is_earliest")]
+    pub offset_reset: OffsetReset,
+    /// What all accounts hold together, whatever is transferred between them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conserved_total: Option<i64>,
     /// Most batches that the white box remembers; beyond it the checks that need them end as unknown.
     /// 0 means [`Context::BATCHES`].
     pub max_batches: usize,

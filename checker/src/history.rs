@@ -72,6 +72,8 @@ pub enum OpKind {
     CommitOffsets(CommitOffsets),
     /// A group's committed offsets are asked for.
     FetchOffsets(FetchOffsets),
+    /// A group's member is told what it may read.
+    Assign(Assign),
 }
 
 /// `acks` of a produce.
@@ -103,6 +105,15 @@ pub struct Send {
     pub offset: Option<Offset>,
     /// The error's name, when the outcome is not ok.
     pub error: Option<String>,
+    /// The record that this one was made of, by whoever consumes, transforms and produces. Boxed, for most have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Box<(TopicIdPartition, Offset)>>,
+    /// The identity of the record's key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<u64>,
+    /// What the record says that its key's account holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balance: Option<i64>,
 }
 
 /// Visibility asked for.
@@ -199,6 +210,33 @@ pub struct CommitOffsets {
     pub offsets: Vec<(TopicIdPartition, Offset)>,
     /// The error's name, when the outcome is not ok.
     pub error: Option<String>,
+    /// The generation, or the member epoch, that the request carried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i32>,
+}
+
+/// How a group's members and its coordinator agree on who reads what.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GroupProtocol {
+    /// JoinGroup and SyncGroup: an assignment per generation.
+    Classic,
+    /// KIP-848: each member comes to its target at its own pace.
+    Consumer,
+}
+
+/// A change of what a member of a group may read, as its rebalance listener hears it. From its return on the session is a
+/// member and holds exactly these partitions.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Assign {
+    /// `group.id`.
+    pub group: String,
+    /// The generation; the member epoch with [`GroupProtocol::Consumer`].
+    pub generation: i32,
+    /// Which of the two.
+    pub protocol: GroupProtocol,
+    /// All that it holds. Empty: nothing any more.
+    pub partitions: Vec<TopicIdPartition>,
 }
 
 /// One OffsetFetch that was answered.

@@ -1,8 +1,9 @@
 //! A history by partition: who sent what, and which values were seen at which offset.
 
 use crate::context::{Context, ExcuseKind, seconds};
-use crate::exactly_once::transactions::Transactions;
-use crate::history::{Acks, History, Op, OpKind, Outcome, Poll, Send, SimTime, TailRead, ValueId};
+use crate::exactly_once::transactions::{Fate, Transactions};
+use crate::groups::members::GroupView;
+use crate::history::{Acks, Assign, History, Op, OpKind, Outcome, Poll, Send, SimTime, TailRead, ValueId};
 use broker_types::{Offset, TopicIdPartition};
 use std::collections::BTreeMap;
 
@@ -82,6 +83,8 @@ pub(crate) struct PartitionView {
     pub(crate) read_finally: Vec<(Offset, Offset)>,
     /// The largest log start that a poll told.
     pub(crate) log_start: Offset,
+    /// By key: the highest offset at which it is known. The largest of all where a record of it may lie anywhere.
+    last_of_key: BTreeMap<u64, Offset>,
 }
 
 impl PartitionView {
@@ -123,6 +126,11 @@ pub(crate) struct Index<'a> {
     pub(crate) ops: &'a [Op],
     pub(crate) partitions: BTreeMap<TopicIdPartition, PartitionView>,
     pub(crate) transactions: Transactions,
+    /// By `group.id`.
+    pub(crate) groups: BTreeMap<&'a str, GroupView>,
+    /// Sends of records that were made of others, and of those that tell a balance.
+    pub(crate) sourced: Vec<u32>,
+    pub(crate) balances: Vec<u32>,
     sent: SendTable,
 }
 
@@ -131,27 +139,58 @@ impl<'a> Index<'a> {
         let ops = history.ops.as_slice();
         assert!(u32::try_from(ops.len()).is_ok_and(|count| count < EMPTY), "a history of 4 billion operations");
         let transactions = Transactions::new(ops);
-        let mut index = Index { ops, partitions: BTreeMap::new(), transactions, sent: SendTable::new(ops.len()) };
+        let (partitions, groups, sent) = (BTreeMap::new(), BTreeMap::new(), SendTable::new(ops.len()));
+        let (sourced, balances) = (Vec::new(), Vec::new());
+        let mut index = Index { ops, partitions, transactions, groups, sourced, balances, sent };
         for (at, op) in ops.iter().enumerate() {
             let at = at as u32;
             match &op.kind {
                 OpKind::Send(send) => {
                     index.partitions.entry(send.partition).or_default().sends.push(at);
                     index.sent.insert(ops, send.value, at);
+                    index.sourced.extend(send.source.is_some().then_some(at));
+                    index.balances.extend(send.balance.is_some().then_some(at));
                 }
                 OpKind::Poll(poll) => index.partitions.entry(poll.partition).or_default().polls.push(at),
                 OpKind::TailRead(read) => index.partitions.entry(read.partition).or_default().tail_reads.push(at),
-                OpKind::InitProducer(_)
-                | OpKind::Begin
-                | OpKind::EndTransaction(_)
-                | OpKind::CommitOffsets(_)
-                | OpKind::FetchOffsets(_) => {}
+                OpKind::CommitOffsets(commit) => {
+                    index.groups.entry(&commit.group).or_default().committed(at, op.session);
+                }
+                OpKind::FetchOffsets(fetch) => index.groups.entry(&fetch.group).or_default().fetches.push(at),
+                OpKind::Assign(assign) => index.groups.entry(&assign.group).or_default().assigned(at, op.session),
+                OpKind::InitProducer(_) | OpKind::Begin | OpKind::EndTransaction(_) => {}
             }
         }
         for view in index.partitions.values_mut() {
             fill(ops, view);
+            keys(ops, &index.transactions, view);
         }
         index
+    }
+
+    /// Where a record lies that was acknowledged, and whose transaction, if it is in one, has committed.
+    pub(crate) fn acknowledged(&self, at: u32) -> Option<Offset> {
+        let (op, send) = self.send(at);
+        let counts = self.transactions.of(at).is_none_or(|transaction| transaction.fate == Fate::Committed);
+        send.offset.filter(|_| op.outcome == Outcome::Ok && counts)
+    }
+
+    /// Compaction may have taken `value` from `offset`: a later record of its key may be there, or its transaction may not
+    /// have committed. Nobody knows this of a record without a known key.
+    pub(crate) fn may_be_compacted(
+        &self,
+        ctx: &Context,
+        partition: TopicIdPartition,
+        value: ValueId,
+        offset: Offset,
+    ) -> bool {
+        if !ctx.rules(partition).compacted {
+            return false;
+        }
+        let Some((at, _, send)) = self.sender(partition, value) else { return false };
+        let counts = self.transactions.of(at).is_none_or(|transaction| transaction.fate == Fate::Committed);
+        let last = |key: u64| self.partitions.get(&partition).and_then(|view| view.last_of_key.get(&key));
+        !counts || send.key.is_none_or(|key| last(key).is_some_and(|last| *last > offset))
     }
 
     pub(crate) fn op(&self, at: u32) -> &'a Op {
@@ -250,6 +289,24 @@ fn fill(ops: &[Op], view: &mut PartitionView) {
     view.read_finally = merged;
 }
 
+/// What is last of each key.
+fn keys(ops: &[Op], transactions: &Transactions, view: &mut PartitionView) {
+    let mut last_of_key: BTreeMap<u64, Offset> = BTreeMap::new();
+    for at in &view.sends {
+        let op = &ops[*at as usize];
+        let OpKind::Send(Send { key: Some(key), value, .. }) = &op.kind else { continue };
+        let is_aborted = transactions.of(*at).is_some_and(|transaction| transaction.fate == Fate::Aborted);
+        if op.outcome == Outcome::Fail || is_aborted {
+            continue;
+        }
+        let anywhere = Offset(i64::MAX);
+        let place = view.places(*value).map(|seen| seen.offset).max().unwrap_or(anywhere);
+        let last = last_of_key.entry(*key).or_insert(place);
+        *last = (*last).max(place);
+    }
+    view.last_of_key = last_of_key;
+}
+
 /// Why a record of `partition` that was sent or read by an operation invoked at `at`, and is as durable as `acks` asked,
 /// may be gone.
 pub(crate) fn excuse(ctx: &Context, partition: TopicIdPartition, acks: Acks, at: SimTime) -> Option<&'static str> {
@@ -313,7 +370,8 @@ impl Index<'_> {
             | OpKind::Begin
             | OpKind::EndTransaction(_)
             | OpKind::CommitOffsets(_)
-            | OpKind::FetchOffsets(_)) => self.tell_transactional(ctx, at, kind),
+            | OpKind::FetchOffsets(_)
+            | OpKind::Assign(_)) => self.tell_transactional(ctx, at, kind),
             OpKind::TailRead(read) => {
                 let op = self.op(at);
                 format!(
@@ -345,11 +403,18 @@ impl Index<'_> {
             OpKind::EndTransaction(end) => ("aborted its transaction".to_owned(), end.error.as_deref()),
             OpKind::CommitOffsets(commit) => {
                 let told: Vec<String> = commit.offsets.iter().map(|(at, to)| offset((*at, Some(*to)))).collect();
-                (format!("committed for group {}: {}", commit.group, told.join(", ")), commit.error.as_deref())
+                let generation = commit.generation.map_or(String::new(), |number| format!(" in generation {number}"));
+                let what = format!("committed for group {}{generation}: {}", commit.group, told.join(", "));
+                (what, commit.error.as_deref())
             }
             OpKind::FetchOffsets(fetch) => {
                 let told: Vec<String> = fetch.offsets.iter().copied().map(offset).collect();
                 (format!("was told of group {}: {}", fetch.group, told.join(", ")), None)
+            }
+            OpKind::Assign(Assign { group, generation, partitions, .. }) => {
+                let held: Vec<String> = partitions.iter().map(|at| ctx.partition_name(*at)).collect();
+                let held = if held.is_empty() { "nothing".to_owned() } else { held.join(", ") };
+                (format!("was assigned for group {group} in generation {generation}: {held}"), None)
             }
             _ => ("began a transaction".to_owned(), None),
         };

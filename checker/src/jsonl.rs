@@ -78,9 +78,12 @@ fn check_offsets(op: &Op) -> Result<(), String> {
         _ => Err(format!("operation {}: {what} {offset} is no offset", op.id.0)),
     };
     match &op.kind {
-        OpKind::Send(send) => send.offset.map_or(Ok(()), |offset| negative("offset", offset.0)),
+        OpKind::Send(send) => {
+            let source = send.source.as_ref().map(|source| source.1);
+            send.offset.into_iter().chain(source).try_for_each(|offset| negative("offset", offset.0))
+        }
         OpKind::TailRead(read) => negative("end", read.end.0),
-        OpKind::InitProducer(_) | OpKind::Begin | OpKind::EndTransaction(_) => Ok(()),
+        OpKind::InitProducer(_) | OpKind::Begin | OpKind::EndTransaction(_) | OpKind::Assign(_) => Ok(()),
         OpKind::CommitOffsets(commit) => commit.offsets.iter().try_for_each(|(_, at)| negative("offset", at.0)),
         OpKind::FetchOffsets(fetch) => {
             fetch.offsets.iter().filter_map(|(_, at)| *at).try_for_each(|at| negative("offset", at.0))

@@ -4,7 +4,7 @@ use crate::context::Context;
 use crate::history::History;
 use crate::index::Index;
 use crate::verdict::CheckResult;
-use crate::{exactly_once, linearizability, ordering, replication};
+use crate::{exactly_once, groups, linearizability, ordering, replication};
 
 /// Runs every black-box check on `history`. Each gives a result, also when it had no opportunity.
 #[must_use]
@@ -20,6 +20,12 @@ pub fn judge(history: &History, ctx: &Context) -> Vec<CheckResult> {
     results.extend(exactly_once::visibility::check(&index, ctx));
     results.extend(exactly_once::fencing::check(&index, ctx));
     results.push(exactly_once::order::check(&index, ctx));
+    results.push(exactly_once::transform::check(&index, ctx));
+    results.push(exactly_once::compacted::check(&index, ctx));
+    results.push(exactly_once::conservation::check(&index, ctx));
+    results.push(groups::delivery::check(&index, ctx));
+    results.push(groups::ownership::check(&index, ctx));
+    results.extend(groups::commits::check(&index, ctx));
     results.push(unresolved(&index, ctx));
     crate::registry::sort(&mut results);
     results

@@ -34,15 +34,17 @@ mod storage;
 mod transactions;
 mod verdict;
 
-pub use context::{Allowed, Context, Excuse, ExcuseKind, Loss, LossKind, PartitionRules, TransactionVersion};
+pub use context::{
+    Allowed, Context, Excuse, ExcuseKind, Loss, LossKind, OffsetReset, PartitionRules, TransactionVersion,
+};
 pub use convergence::{
     BatchEnd, BrokerEnd, Canary, ControllerEnd, Convergence, EndState, GroupEnd, ImageEnd, PartitionEnd, ReplicaEnd,
     converged,
 };
 pub use exactly_once::levels::Level;
 pub use history::{
-    Acks, CommitOffsets, EndTransaction, FetchOffsets, History, InitProducer, Isolation, Op, OpId, OpKind, Outcome,
-    Poll, Read, Send, SessionId, SimTime, TailRead, ValueId,
+    Acks, Assign, CommitOffsets, EndTransaction, FetchOffsets, GroupProtocol, History, InitProducer, Isolation, Op,
+    OpId, OpKind, Outcome, Poll, Read, Send, SessionId, SimTime, TailRead, ValueId,
 };
 pub use isr::registration::Registration;
 pub use jsonl::{read_history, read_recording, write_history, write_recording};

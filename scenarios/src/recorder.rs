@@ -59,7 +59,18 @@ impl Recorder {
     #[must_use]
     pub fn send(&self, session: SessionId, at: SimTime, sending: Sending) -> OpId {
         let Sending { partition, value, digest, acks, idempotent } = sending;
-        let send = Send { partition, value, digest, acks, idempotent, offset: None, error: None };
+        let send = Send {
+            partition,
+            value,
+            digest,
+            acks,
+            idempotent,
+            offset: None,
+            error: None,
+            source: None,
+            key: None,
+            balance: None,
+        };
         self.push(session, at, None, Outcome::Unknown, OpKind::Send(send))
     }
 

@@ -454,7 +454,7 @@ fn rules(scenario: &Scenario, topic: Option<&crate::file::Topic>) -> PartitionRu
         replication_factor: topic.map_or(1, |topic| topic.replication_factor),
         unclean_election: truth(either("unclean.leader.election.enable", "unclean.leader.election.enable")),
         flush_before_ack: number(either("flush.messages", "log.flush.interval.messages").as_ref()) == Some(1),
-        may_be_trimmed: false,
+        ..PartitionRules::default()
     }
 }
 

@@ -24,6 +24,9 @@ fn send(value: u64) -> Op {
         idempotent: true,
         offset: Some(Offset((value / PARTITIONS) as i64)),
         error: None,
+        source: None,
+        key: None,
+        balance: None,
     };
     Op {
         id: OpId(value),

@@ -60,7 +60,11 @@ impl Transactions {
                         _ => Fate::Aborted,
                     };
                 }
-                OpKind::Poll(_) | OpKind::TailRead(_) | OpKind::InitProducer(_) | OpKind::FetchOffsets(_) => {}
+                OpKind::Poll(_)
+                | OpKind::TailRead(_)
+                | OpKind::InitProducer(_)
+                | OpKind::FetchOffsets(_)
+                | OpKind::Assign(_) => {}
             }
         }
         transactions

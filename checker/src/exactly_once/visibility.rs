@@ -21,7 +21,7 @@ pub(crate) fn check(index: &Index<'_>, ctx: &Context) -> Vec<CheckResult> {
 }
 
 /// Why a transaction may have been decided by another one's EndTxn.
-fn late_end(ctx: &Context) -> Option<&'static str> {
+pub(crate) fn late_end(ctx: &Context) -> Option<&'static str> {
     (ctx.transaction_version < TransactionVersion(2)).then_some("known:KAFKA-17754")
 }
 
@@ -88,7 +88,11 @@ fn torn(index: &Index<'_>, ctx: &Context) -> CheckResult {
             read[&send.partition].contains(&send.value)
         };
         let Some(seen) = acked.iter().find(is_there) else { continue };
-        let Some(missing) = acked.iter().find(|at| !is_there(at)) else { continue };
+        let is_compacted = |at: &u32| {
+            let send = index.send(*at).1;
+            send.offset.is_some_and(|offset| index.may_be_compacted(ctx, send.partition, send.value, offset))
+        };
+        let Some(missing) = acked.iter().find(|at| !is_there(at) && !is_compacted(at)) else { continue };
         let (op, send) = index.send(*missing);
         let trimmed = ctx.rules(send.partition).may_be_trimmed.then_some("trimmed");
         let lost = trimmed.or_else(|| excuse(ctx, send.partition, Acks::All, op.invoked));

@@ -1,7 +1,13 @@
-//! Groups as their coordinators have them: classic ones, and those of KIP-848.
+//! Groups as their coordinators have them: classic ones, and those of KIP-848. What their clients tell of them is judged in the
+//! modules below.
 //!
 //! A coordinator says a fact when the records it rests on are committed, so what one said its successor starts from. What
 //! each said is kept here through any change of coordinator.
+
+pub(crate) mod commits;
+pub(crate) mod delivery;
+pub(crate) mod members;
+pub(crate) mod ownership;
 
 use crate::context::{Context, seconds};
 use crate::findings::Findings;

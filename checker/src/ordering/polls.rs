@@ -62,7 +62,8 @@ fn contiguous(
     let mut returned = poll.records.iter().map(|read| read.offset).peekable();
     for seen in view.from(poll.position).iter().take_while(|seen| seen.offset < poll.next_position) {
         while returned.next_if(|offset| *offset < seen.offset).is_some() {}
-        if returned.peek() != Some(&seen.offset) && visible(seen, poll) {
+        let is_compacted = || index.may_be_compacted(ctx, partition, seen.value, seen.offset);
+        if returned.peek() != Some(&seen.offset) && visible(seen, poll) && !is_compacted() {
             let reason = missing(ctx, partition, view, seen);
             result.find(CONTIGUITY, ctx, reason, Some(time.0), || {
                 let mut lines = vec![format!("offset {} was passed over", seen.offset), index.tell_poll(ctx, at)];
@@ -110,7 +111,10 @@ fn follows(
         });
         return;
     }
-    let between = |seen: &&Seen| seen.offset < poll.position && visible(seen, poll);
+    let between = |seen: &&Seen| {
+        let is_compacted = || index.may_be_compacted(ctx, partition, seen.value, seen.offset);
+        seen.offset < poll.position && visible(seen, poll) && !is_compacted()
+    };
     if let Some(seen) = view.from(ended).iter().take_while(|seen| seen.offset < poll.position).find(between) {
         let reason = missing(ctx, partition, view, seen);
         skip.find(POLL_SKIP, ctx, reason, time, || {

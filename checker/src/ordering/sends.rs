@@ -77,6 +77,9 @@ mod tests {
                 idempotent: true,
                 offset: Some(Offset(offset)),
                 error: None,
+                source: None,
+                key: None,
+                balance: None,
             }),
         };
         History { ops: vec![send(1, 40, 7), send(2, 50, 3)] }

@@ -46,6 +46,8 @@ impl Write<'_> {
         }
         let is_there = self.view.places(send.value).any(|seen| seen.read_finally.is_some());
         let acked = op.returned.unwrap_or(op.invoked);
+        let is_compacted =
+            || send.offset.is_some_and(|at| self.index.may_be_compacted(self.ctx, self.partition, send.value, at));
         let reason = || self.trimmed(send.offset).or_else(|| excuse(self.ctx, self.partition, send.acks, op.invoked));
         // Below the end of the final reads, where most are, an absent record is a lost write.
         unseen.opportunity(u64::from(self.reached_end));
@@ -55,12 +57,12 @@ impl Write<'_> {
                     return;
                 }
                 lost.opportunity(1);
-                if !is_there {
+                if !is_there && !is_compacted() {
                     let find = || self.tell(offset, self.passer(offset));
                     lost.find(LOST_WRITE, self.ctx, reason(), Some(acked.0), find);
                 }
             }
-            (None, Some(_)) | (Some(_), _) if self.reached_end && !is_there => {
+            (None, Some(_)) | (Some(_), _) if self.reached_end && !is_there && !is_compacted() => {
                 let end = self.view.final_end();
                 unseen.find(UNSEEN, self.ctx, reason(), Some(acked.0), || {
                     let end = end.map_or("found the log empty".to_owned(), |end| format!("ended at offset {end}"));
@@ -71,7 +73,7 @@ impl Write<'_> {
                 // Nobody read at the end: whoever passed the offset after the acknowledgement must have seen it.
                 let Some(passer) = self.passer(offset) else { return };
                 lost.opportunity(1);
-                if self.view.places(send.value).all(|seen| seen.read.is_none()) {
+                if self.view.places(send.value).all(|seen| seen.read.is_none()) && !is_compacted() {
                     lost.find(LOST_WRITE, self.ctx, reason(), Some(acked.0), || self.tell(offset, Some(passer)));
                 }
             }
@@ -125,6 +127,9 @@ fn dirty_reads(
         let sender = index.sender(partition, seen.value).and_then(|(at, ..)| index.transactions.of(at));
         let is_uncommitted = sender.is_some_and(|transaction| transaction.fate != Fate::Committed);
         if !judged || seen.read_finally.is_some() || (is_uncommitted && !seen.read_committed) {
+            continue;
+        }
+        if index.may_be_compacted(ctx, partition, seen.value, seen.offset) {
             continue;
         }
         let op = index.op(last);

@@ -1,6 +1,8 @@
 //! Small histories with the words they are refused in.
 
-use super::reference::{digest, partition};
+mod groups;
+
+use super::reference::{digest, partition, sent};
 use super::{fired, told};
 use crate::context::{Allowed, Context, Excuse, ExcuseKind, PartitionRules};
 use crate::history::*;
@@ -29,8 +31,7 @@ impl Story {
     fn send(self, session: u32, acks: Acks, value: u64, offset: i64) -> Self {
         let (value, idempotent) = (ValueId(value), acks == Acks::All);
         let offset = Some(Offset(offset));
-        let send =
-            Send { partition: partition(0), value, digest: digest(value), acks, idempotent, offset, error: None };
+        let send = Send { acks, idempotent, offset, ..sent(0, value) };
         self.op(session, Outcome::Ok, OpKind::Send(send))
     }
 

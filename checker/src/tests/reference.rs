@@ -1,13 +1,19 @@
 //! A cluster in one struct: sequential, in memory, correct by construction. It makes histories that are legal and odd:
 //! writes without a known outcome that did or did not take effect, or did later; duplicates without idempotence; seeks;
 //! leaders that change and lose what acks=1 left on them; transactions that commit, abort, or end without a known outcome, and
-//! producers that are fenced while theirs is open.
+//! producers that are fenced while theirs is open; groups whose members come, crash, and are left behind, and that consume,
+//! transform and produce; transfers between accounts; and compaction.
+
+mod bank;
+mod groups;
+
+pub(super) use groups::Does;
 
 use crate::context::{Context, Excuse, ExcuseKind, PartitionRules};
 use crate::history::*;
 use broker_types::{LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, TopicId, TopicIdPartition};
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Clone, Debug)]
 pub(super) enum Step {
@@ -19,6 +25,9 @@ pub(super) enum Step {
     ChangeLeader { partition: i32 },
     Transactional { producer: u32, what: What, lasts: u64 },
     FetchOffset { session: u32 },
+    Group { group: u32, does: Does, lasts: u64 },
+    Transfer { from: u64, to: u64, amount: i64, came: bank::Came },
+    Compact { partition: i32 },
 }
 
 /// What a transactional producer does. What it cannot do at the moment, it leaves.
@@ -63,7 +72,14 @@ struct Record {
     value: Option<ValueId>,
     epoch: LeaderEpoch,
     transaction: Option<usize>,
+    key: Option<u64>,
+    /// Compaction took it.
+    is_gone: bool,
 }
+
+/// Where the bank keeps its accounts, and where keys are written without transactions: both are compacted.
+const ACCOUNTS: i32 = 4;
+const KEYED: i32 = 5;
 
 #[derive(Clone, Copy, PartialEq)]
 enum State {
@@ -88,7 +104,7 @@ struct Log {
     records: Vec<Record>,
     high_watermark: usize,
     epoch: LeaderEpoch,
-    late: Vec<ValueId>,
+    late: Vec<Record>,
     excuses: Vec<Excuse>,
 }
 
@@ -103,6 +119,8 @@ struct Cluster {
     transactions: Vec<State>,
     offsets: i64,
     committed_offset: Option<Offset>,
+    groups: BTreeMap<u32, groups::Group>,
+    bank: bank::Bank,
     history: History,
 }
 
@@ -137,6 +155,9 @@ impl Cluster {
                 let fetch = FetchOffsets { group: "billing".to_owned(), require_stable: true, offsets };
                 self.op(session, Outcome::Ok, 0, OpKind::FetchOffsets(fetch));
             }
+            Step::Group { group, does, lasts } => self.group(group, does, lasts),
+            Step::Transfer { from, to, amount, came } => self.transfer((from, to), amount, came),
+            Step::Compact { partition } => self.compact(partition),
             Step::ChangeLeader { partition } => {
                 let now = SimTime(self.now * 1_000_000);
                 let log = self.logs.entry(partition).or_default();
@@ -149,12 +170,8 @@ impl Cluster {
 
     fn replicate(&mut self, partition: i32) {
         let log = self.logs.entry(partition).or_default();
-        let late: Vec<Record> = log
-            .late
-            .drain(..)
-            .map(|value| Record { value: Some(value), epoch: log.epoch, transaction: None })
-            .collect();
-        log.records.extend(late);
+        let epoch = log.epoch;
+        log.records.extend(log.late.drain(..).map(|record| Record { epoch, ..record }));
         log.high_watermark = log.records.len();
     }
 
@@ -165,7 +182,8 @@ impl Cluster {
         self.values += 1;
         let value = ValueId(self.values);
         let log = self.logs.entry(at).or_default();
-        let record = Record { value: Some(value), epoch: log.epoch, transaction: None };
+        let key = (at == KEYED).then_some(self.values % 3);
+        let record = Record { value: Some(value), epoch: log.epoch, transaction: None, key, is_gone: false };
         let offset = Offset(log.records.len() as i64);
         let came = match came {
             Came::Twice | Came::Late if idempotent => Came::Ok,
@@ -174,7 +192,7 @@ impl Cluster {
         match came {
             Came::Ok | Came::Unknown { took_effect: true } => log.records.push(record),
             Came::Twice => log.records.extend([record, record]),
-            Came::Late => log.late.push(value),
+            Came::Late => log.late.push(record),
             Came::Refused | Came::Unknown { took_effect: false } => {}
         }
         if acks == Acks::All && matches!(came, Came::Ok | Came::Twice) {
@@ -188,8 +206,7 @@ impl Cluster {
             _ => (Outcome::Unknown, None, Some("REQUEST_TIMED_OUT".to_owned())),
         };
         let offset = offset.filter(|_| acks != Acks::None);
-        let partition = partition(at);
-        let send = Send { partition, value, digest: digest(value), acks, idempotent, offset, error };
+        let send = Send { acks, idempotent, offset, error, key, ..sent(at, value) };
         self.op(session, outcome, lasts, OpKind::Send(send));
     }
 
@@ -204,7 +221,8 @@ impl Cluster {
         let is_aborted = |record: &Record| record.transaction.is_some_and(|at| self.transactions[at] == State::Aborted);
         let records = (position..next).filter_map(|offset| {
             let record = log.records[offset];
-            let value = record.value.filter(|_| isolation == Isolation::ReadUncommitted || !is_aborted(&record))?;
+            let value = record.value.filter(|_| !record.is_gone)?;
+            let value = Some(value).filter(|_| isolation == Isolation::ReadUncommitted || !is_aborted(&record))?;
             let (offset, leader_epoch) = (Offset(offset as i64), Some(record.epoch));
             Some(Read { offset, value: Some(value), digest: digest(value), leader_epoch })
         });
@@ -242,7 +260,7 @@ impl Cluster {
             }
             What::Send(at) if is_able => {
                 let transaction = self.begun(&mut producer, session);
-                let offset = self.append(at, transaction);
+                let offset = self.append(at, transaction, None);
                 self.transactional_send(session, at, Outcome::Ok, Some(offset), lasts);
             }
             What::Offset if is_able => {
@@ -250,7 +268,7 @@ impl Cluster {
                 self.offsets += 1;
                 producer.offset = Some(Offset(self.offsets));
                 let offsets = vec![(partition(0), Offset(self.offsets))];
-                let commit = CommitOffsets { group: "billing".to_owned(), offsets, error: None };
+                let commit = CommitOffsets { group: "billing".to_owned(), offsets, error: None, generation: None };
                 self.op(session, Outcome::Ok, lasts, OpKind::CommitOffsets(commit));
             }
             What::End { commit, unknown } if is_able && producer.transaction.is_some() => {
@@ -274,9 +292,7 @@ impl Cluster {
         self.values += u64::from(outcome == Outcome::Fail);
         let value = ValueId(self.values);
         let error = (outcome == Outcome::Fail).then(|| "INVALID_PRODUCER_EPOCH".to_owned());
-        let (partition, digest, acks) = (partition(at), digest(value), Acks::All);
-        let send = Send { partition, value, digest, acks, idempotent: true, offset, error };
-        self.op(session, outcome, lasts, OpKind::Send(send));
+        self.op(session, outcome, lasts, OpKind::Send(Send { offset, error, ..sent(at, value) }));
     }
 
     /// The producer's transaction.
@@ -291,13 +307,15 @@ impl Cluster {
     }
 
     /// Appends the next value, replicated at once.
-    fn append(&mut self, at: i32, transaction: usize) -> Offset {
+    fn append(&mut self, at: i32, transaction: usize, key: Option<u64>) -> Offset {
         self.values += 1;
         let log = self.logs.entry(at).or_default();
         log.records.push(Record {
             value: Some(ValueId(self.values)),
             epoch: log.epoch,
             transaction: Some(transaction),
+            key,
+            is_gone: false,
         });
         log.high_watermark = log.records.len();
         Offset(log.records.len() as i64 - 1)
@@ -307,16 +325,51 @@ impl Cluster {
     fn end(&mut self, producer: &mut Producer, state: State) {
         let offset = producer.offset.take();
         let Some(transaction) = producer.transaction.take() else { return };
-        self.transactions[transaction] = state;
         if state == State::Committed {
             self.committed_offset = offset.or(self.committed_offset);
         }
+        self.decide(transaction, state);
+    }
+
+    fn decide(&mut self, transaction: usize, state: State) {
+        self.transactions[transaction] = state;
         for log in self.logs.values_mut() {
             if log.records.iter().any(|record| record.transaction == Some(transaction)) {
-                log.records.push(Record { value: None, epoch: log.epoch, transaction: Some(transaction) });
+                let (epoch, transaction) = (log.epoch, Some(transaction));
+                log.records.push(Record { value: None, epoch, transaction, key: None, is_gone: false });
                 log.high_watermark = log.records.len();
             }
         }
+    }
+
+    /// The cleaner takes what was aborted, and what a later record of its key replaces, up to the last stable offset.
+    fn compact(&mut self, at: i32) {
+        let log = self.logs.entry(at).or_default();
+        let state = |record: &Record| record.transaction.map(|transaction| self.transactions[transaction]);
+        let open = log.records.iter().position(|record| state(record) == Some(State::Open));
+        let end = open.unwrap_or(usize::MAX).min(log.high_watermark);
+        let mut later: BTreeSet<u64> = BTreeSet::new();
+        for record in log.records[..end].iter_mut().rev().filter(|record| record.value.is_some()) {
+            let is_aborted = record.transaction.is_some_and(|at| self.transactions[at] == State::Aborted);
+            let is_replaced = !is_aborted && record.key.is_some_and(|key| !later.insert(key));
+            record.is_gone |= is_aborted || is_replaced;
+        }
+    }
+}
+
+/// A record as most are sent.
+pub(super) fn sent(at: i32, value: ValueId) -> Send {
+    Send {
+        partition: partition(at),
+        value,
+        digest: digest(value),
+        acks: Acks::All,
+        idempotent: true,
+        offset: None,
+        error: None,
+        source: None,
+        key: None,
+        balance: None,
     }
 }
 
@@ -328,10 +381,15 @@ pub(super) fn run(steps: &[Step]) -> (History, Context) {
         defaults: PartitionRules { min_isr: 2, replication_factor: 3, ..PartitionRules::default() },
         topics: [(partition(0).topic, "orders".to_owned())].into(),
         nodes: [(NodeId(1), "broker-1".to_owned())].into(),
+        conserved_total: Some(bank::TOTAL),
         excuses: Some(BTreeMap::new()),
         ..Context::default()
     };
+    for at in [ACCOUNTS, KEYED] {
+        ctx.partitions.insert(partition(at), PartitionRules { compacted: true, ..ctx.defaults });
+    }
     // Who never came back is timed out.
+    cluster.close_groups();
     let mut producers = std::mem::take(&mut cluster.producers);
     producers.values_mut().for_each(|producer| cluster.end(producer, State::Aborted));
     for index in cluster.logs.keys().copied().collect::<Vec<_>>() {
@@ -361,7 +419,8 @@ pub(super) fn steps(length: impl Into<prop::collection::SizeRange>) -> impl Stra
         1 => Just(Came::Late),
     ];
     let (session, partition, lasts) = (0u32..3, 0i32..2, 0u64..35);
-    let send = (session.clone(), partition.clone(), acks, any::<bool>(), came, lasts.clone()).prop_map(
+    let to = prop_oneof![5 => partition.clone(), 1 => Just(KEYED)];
+    let send = (session.clone(), to, acks, any::<bool>(), came, lasts.clone()).prop_map(
         |(session, partition, acks, idempotent, came, lasts)| Step::Send {
             session,
             partition,
@@ -371,7 +430,8 @@ pub(super) fn steps(length: impl Into<prop::collection::SizeRange>) -> impl Stra
             lasts,
         },
     );
-    let poll = (session.clone(), partition.clone(), 1usize..6, lasts.clone())
+    let read = prop_oneof![4 => partition.clone(), 1 => Just(ACCOUNTS), 1 => Just(KEYED)];
+    let poll = (session.clone(), read, 1usize..6, lasts.clone())
         .prop_map(|(session, partition, most, lasts)| Step::Poll { session, partition, most, lasts });
     let seek = (session.clone(), partition.clone(), any::<u8>()).prop_map(|(session, partition, to)| Step::Seek {
         session,
@@ -391,7 +451,7 @@ pub(super) fn steps(length: impl Into<prop::collection::SizeRange>) -> impl Stra
         what,
         lasts,
     });
-    let tail = (session, partition.clone(), lasts).prop_map(|(session, partition, lasts)| Step::TailRead {
+    let tail = (session, partition.clone(), lasts.clone()).prop_map(|(session, partition, lasts)| Step::TailRead {
         session,
         partition,
         lasts,
@@ -399,6 +459,9 @@ pub(super) fn steps(length: impl Into<prop::collection::SizeRange>) -> impl Stra
     let step = prop_oneof![
         10 => send,
         10 => transactional,
+        12 => groups::steps(lasts),
+        3 => bank::steps(),
+        1 => prop_oneof![Just(ACCOUNTS), Just(KEYED)].prop_map(|partition| Step::Compact { partition }),
         1 => (0u32..3).prop_map(|session| Step::FetchOffset { session }),
         8 => poll,
         1 => seek,
