@@ -1,6 +1,7 @@
 //! Small histories with the words they are refused in.
 
 mod groups;
+mod rows;
 
 use super::reference::{digest, partition, sent};
 use super::{fired, told};

@@ -1,5 +1,7 @@
 //! A small cluster's observations, legal as they stand; each change to them is refused by the check it is made for.
 
+mod rows;
+
 use super::reference::partition;
 use super::{fired, told};
 use crate::context::{Context, ExcuseKind, LossKind, PartitionRules};
