@@ -1,5 +1,5 @@
 //! What judging costs, and how it grows: generated histories of 10^3 operations and more, tenfold each time. Of each it
-//! prints the time, how many times that of the line above it is, and the most memory held so far.
+//! prints the CPU time, how many times that of the line above it is, and the most memory held, the history included.
 //!
 //! `cargo bench -p checker`, or `cargo bench -p checker -- 7` to go on to 10^7.
 
@@ -10,17 +10,30 @@ use checker::readers::{Form, read_operations};
 use checker::{Options, Verdict, judge_text};
 use std::time::{Duration, Instant};
 
-/// The most memory that this process ever held, in megabytes; `None` where nobody says.
+/// From now on, [`peak_megabytes`] counts anew. Where that is not possible, it goes on.
+fn forget_peak() {
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
+}
+
+/// The most memory held since it was last forgotten, in megabytes; `None` where nobody says.
 fn peak_megabytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     Some(line.trim().trim_end_matches(" kB").parse::<u64>().ok()? / 1024)
 }
 
+/// The time that this process, which has one thread, was at work on a core; `None` where nobody says.
+fn on_core() -> Option<Duration> {
+    let told = std::fs::read_to_string("/proc/self/schedstat").ok()?;
+    told.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
+}
+
+/// Runs `run` for each power of ten up to `decades`; it says how long the part that is measured took.
 fn grow(what: &str, decades: u32, unit: &str, mut run: impl FnMut(u64) -> Duration) {
     println!("{what}");
     let mut former: Option<Duration> = None;
     for decade in 3..=decades {
+        forget_peak();
         let took = run(10u64.pow(decade));
         let factor =
             former.map_or(String::new(), |former| format!("{:5.1}x", took.as_secs_f64() / former.as_secs_f64()));
@@ -30,11 +43,15 @@ fn grow(what: &str, decades: u32, unit: &str, mut run: impl FnMut(u64) -> Durati
     }
 }
 
+/// The time that `act` takes: on a core where that is told, else by the clock.
 #[expect(clippy::disallowed_methods, reason = "it measures the machine, and nothing depends on the figures")]
 fn timed(act: impl FnOnce()) -> Duration {
-    let started = Instant::now();
+    let (started, before) = (Instant::now(), on_core());
     act();
-    started.elapsed()
+    match (before, on_core()) {
+        (Some(before), Some(after)) => after - before,
+        _ => started.elapsed(),
+    }
 }
 
 /// Reads and judges a history told as text.
