@@ -74,6 +74,12 @@ pub enum OpKind {
     FetchOffsets(FetchOffsets),
     /// A group's member is told what it may read.
     Assign(Assign),
+    /// A topic is created, deleted, given partitions, or asked for, at the active controller.
+    Topic(TopicRequest),
+    /// A voter is added to the metadata quorum or removed from it, or all are asked for, at its leader (KIP-853).
+    Voters(VoterRequest),
+    /// InitProducerId without a transactional id.
+    ProducerId(ProducerIdRequest),
 }
 
 /// `acks` of a produce.
@@ -248,6 +254,66 @@ pub struct FetchOffsets {
     pub require_stable: bool,
     /// What was told; `None` where nothing is committed.
     pub offsets: Vec<(TopicIdPartition, Option<Offset>)>,
+}
+
+/// One request about one topic, and no retry of it: that would be told of what the first one did.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TopicRequest {
+    /// Its name.
+    pub name: String,
+    /// What for.
+    pub ask: TopicAsk,
+    /// How many partitions it has; `None` unless that was asked, and it is there.
+    pub told: Option<i32>,
+    /// The error's name, when the outcome is not ok: `TOPIC_ALREADY_EXISTS`, `UNKNOWN_TOPIC_OR_PARTITION` and
+    /// `INVALID_PARTITIONS` tell of the topic.
+    pub error: Option<String>,
+}
+
+/// What is asked about a topic.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TopicAsk {
+    /// CreateTopics, with so many partitions.
+    Create(i32),
+    /// DeleteTopics.
+    Delete,
+    /// CreatePartitions: so many in all.
+    CreatePartitions(i32),
+    /// How many there are.
+    Describe,
+}
+
+/// One request about the voters.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct VoterRequest {
+    /// What for.
+    pub ask: VoterAsk,
+    /// The voters, if they were asked for.
+    pub told: Vec<NodeId>,
+    /// The error's name, when the outcome is not ok: `DUPLICATE_VOTER` and `VOTER_NOT_FOUND` tell of the voters.
+    pub error: Option<String>,
+}
+
+/// What is asked about the voters.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VoterAsk {
+    /// AddRaftVoter.
+    Add(NodeId),
+    /// RemoveRaftVoter.
+    Remove(NodeId),
+    /// DescribeQuorum.
+    Describe,
+}
+
+/// One InitProducerId of a producer that has no transactional id.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ProducerIdRequest {
+    /// The producer id told; `None` unless the outcome is ok.
+    pub producer: Option<ProducerId>,
+    /// The error's name, when the outcome is not ok.
+    pub error: Option<String>,
 }
 
 /// A run's operations. Those of a session stand in the order in which it did them; those of several in any.

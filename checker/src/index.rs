@@ -3,7 +3,9 @@
 use crate::context::{Context, ExcuseKind, seconds};
 use crate::exactly_once::transactions::{Fate, Transactions};
 use crate::groups::members::GroupView;
-use crate::history::{Acks, Assign, History, Op, OpKind, Outcome, Poll, Send, SimTime, TailRead, ValueId};
+use crate::history::{
+    Acks, Assign, History, Op, OpKind, Outcome, Poll, Send, SimTime, TailRead, TopicAsk, ValueId, VoterAsk,
+};
 use broker_types::{Offset, TopicIdPartition};
 use std::collections::BTreeMap;
 
@@ -131,6 +133,11 @@ pub(crate) struct Index<'a> {
     /// Sends of records that were made of others, and of those that tell a balance.
     pub(crate) sourced: Vec<u32>,
     pub(crate) balances: Vec<u32>,
+    /// By name.
+    pub(crate) topics: BTreeMap<&'a str, Vec<u32>>,
+    /// Requests about the quorum's voters, and for producer ids.
+    pub(crate) voters: Vec<u32>,
+    pub(crate) producers: Vec<u32>,
     sent: SendTable,
 }
 
@@ -139,9 +146,18 @@ impl<'a> Index<'a> {
         let ops = history.ops.as_slice();
         assert!(u32::try_from(ops.len()).is_ok_and(|count| count < EMPTY), "a history of 4 billion operations");
         let transactions = Transactions::new(ops);
-        let (partitions, groups, sent) = (BTreeMap::new(), BTreeMap::new(), SendTable::new(ops.len()));
-        let (sourced, balances) = (Vec::new(), Vec::new());
-        let mut index = Index { ops, partitions, transactions, groups, sourced, balances, sent };
+        let mut index = Index {
+            ops,
+            partitions: BTreeMap::new(),
+            transactions,
+            groups: BTreeMap::new(),
+            sourced: Vec::new(),
+            balances: Vec::new(),
+            topics: BTreeMap::new(),
+            voters: Vec::new(),
+            producers: Vec::new(),
+            sent: SendTable::new(ops.len()),
+        };
         for (at, op) in ops.iter().enumerate() {
             let at = at as u32;
             match &op.kind {
@@ -158,7 +174,10 @@ impl<'a> Index<'a> {
                 }
                 OpKind::FetchOffsets(fetch) => index.groups.entry(&fetch.group).or_default().fetches.push(at),
                 OpKind::Assign(assign) => index.groups.entry(&assign.group).or_default().assigned(at, op.session),
-                OpKind::InitProducer(_) | OpKind::Begin | OpKind::EndTransaction(_) => {}
+                OpKind::Topic(request) => index.topics.entry(&request.name).or_default().push(at),
+                OpKind::Voters(_) => index.voters.push(at),
+                OpKind::InitProducer(_) | OpKind::ProducerId(_) => index.producers.push(at),
+                OpKind::Begin | OpKind::EndTransaction(_) => {}
             }
         }
         for view in index.partitions.values_mut() {
@@ -371,7 +390,10 @@ impl Index<'_> {
             | OpKind::EndTransaction(_)
             | OpKind::CommitOffsets(_)
             | OpKind::FetchOffsets(_)
-            | OpKind::Assign(_)) => self.tell_transactional(ctx, at, kind),
+            | OpKind::Assign(_)
+            | OpKind::Topic(_)
+            | OpKind::Voters(_)
+            | OpKind::ProducerId(_)) => self.tell_other(ctx, at, kind),
             OpKind::TailRead(read) => {
                 let op = self.op(at);
                 format!(
@@ -387,8 +409,8 @@ impl Index<'_> {
         }
     }
 
-    /// What a session did about its transactions or its group's offsets.
-    fn tell_transactional(&self, ctx: &Context, at: u32, kind: &OpKind) -> String {
+    /// What a session did about its transactions, its group's offsets, or the cluster.
+    fn tell_other(&self, ctx: &Context, at: u32, kind: &OpKind) -> String {
         let op = self.op(at);
         let offset = |(partition, offset): (TopicIdPartition, Option<Offset>)| {
             let offset = offset.map_or("nothing".to_owned(), |offset| offset.to_string());
@@ -415,6 +437,28 @@ impl Index<'_> {
                 let held: Vec<String> = partitions.iter().map(|at| ctx.partition_name(*at)).collect();
                 let held = if held.is_empty() { "nothing".to_owned() } else { held.join(", ") };
                 (format!("was assigned for group {group} in generation {generation}: {held}"), None)
+            }
+            OpKind::Topic(request) => {
+                let what = match request.ask {
+                    TopicAsk::Create(partitions) => format!("asked for {partitions} partitions of a new topic"),
+                    TopicAsk::Delete => "asked for the end of topic".to_owned(),
+                    TopicAsk::CreatePartitions(partitions) => format!("asked for {partitions} partitions of topic"),
+                    TopicAsk::Describe => "asked for the partitions of topic".to_owned(),
+                };
+                let told = request.told.map_or(String::new(), |told| format!(" and was told {told}"));
+                (format!("{what} {}{told}", request.name), request.error.as_deref())
+            }
+            OpKind::Voters(request) => {
+                let what = match request.ask {
+                    VoterAsk::Add(node) => format!("asked to add voter {node}"),
+                    VoterAsk::Remove(node) => format!("asked to remove voter {node}"),
+                    VoterAsk::Describe => format!("was told the voters: {}", ctx.node_names(&request.told)),
+                };
+                (what, request.error.as_deref())
+            }
+            OpKind::ProducerId(request) => {
+                let told = request.producer.map_or("nothing".to_owned(), |id| format!("producer id {id}"));
+                (format!("asked for a producer id and got {told}"), request.error.as_deref())
             }
             _ => ("began a transaction".to_owned(), None),
         };

@@ -83,7 +83,13 @@ fn check_offsets(op: &Op) -> Result<(), String> {
             send.offset.into_iter().chain(source).try_for_each(|offset| negative("offset", offset.0))
         }
         OpKind::TailRead(read) => negative("end", read.end.0),
-        OpKind::InitProducer(_) | OpKind::Begin | OpKind::EndTransaction(_) | OpKind::Assign(_) => Ok(()),
+        OpKind::InitProducer(_)
+        | OpKind::Begin
+        | OpKind::EndTransaction(_)
+        | OpKind::Assign(_)
+        | OpKind::Topic(_)
+        | OpKind::Voters(_)
+        | OpKind::ProducerId(_) => Ok(()),
         OpKind::CommitOffsets(commit) => commit.offsets.iter().try_for_each(|(_, at)| negative("offset", at.0)),
         OpKind::FetchOffsets(fetch) => {
             fetch.offsets.iter().filter_map(|(_, at)| *at).try_for_each(|at| negative("offset", at.0))

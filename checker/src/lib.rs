@@ -44,7 +44,8 @@ pub use convergence::{
 pub use exactly_once::levels::Level;
 pub use history::{
     Acks, Assign, CommitOffsets, EndTransaction, FetchOffsets, GroupProtocol, History, InitProducer, Isolation, Op,
-    OpId, OpKind, Outcome, Poll, Read, Send, SessionId, SimTime, TailRead, ValueId,
+    OpId, OpKind, Outcome, Poll, ProducerIdRequest, Read, Send, SessionId, SimTime, TailRead, TopicAsk, TopicRequest,
+    ValueId, VoterAsk, VoterRequest,
 };
 pub use isr::registration::Registration;
 pub use jsonl::{read_history, read_recording, write_history, write_recording};

@@ -149,6 +149,18 @@ checks! {
     LOST_OFFSET = BlackBox "lost-offset" "L5" false,
         "The offset that a group is told is the one that was committed last.",
         "OffsetFetch; KIP-447 (require_stable)";
+    LINEARIZABLE_OFFSET = BlackBox "linearizable-offset" "L5" false,
+        "What a group has committed in a partition is one register: whoever asks with require_stable is told its last commit.",
+        "KIP-447; OffsetFetch";
+    LINEARIZABLE_TOPIC = BlackBox "linearizable-topic" "L6" false,
+        "The active controller answers for a topic as if one request after the other were done, each at once.",
+        "KIP-500; CreateTopics, DeleteTopics, CreatePartitions";
+    PRODUCER_ID_ONCE = BlackBox "producer-id-once" "L8" false,
+        "A producer id is given to one producer, whoever gives it.",
+        "KIP-98, KIP-730";
+    LINEARIZABLE_VOTERS = BlackBox "linearizable-voters" "L10" false,
+        "The voters change by one at a time, and whoever asks their leader is told the last change.",
+        "KIP-853";
     UNRESOLVED_OP = BlackBox "unresolved-op" "V6" false,
         "Every operation of a client returns, with success or an error, within its timeout.",
         "delivery.timeout.ms, default.api.timeout.ms";

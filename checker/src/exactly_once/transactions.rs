@@ -64,7 +64,10 @@ impl Transactions {
                 | OpKind::TailRead(_)
                 | OpKind::InitProducer(_)
                 | OpKind::FetchOffsets(_)
-                | OpKind::Assign(_) => {}
+                | OpKind::Assign(_)
+                | OpKind::Topic(_)
+                | OpKind::Voters(_)
+                | OpKind::ProducerId(_) => {}
             }
         }
         transactions

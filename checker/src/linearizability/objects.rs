@@ -14,8 +14,30 @@ pub(crate) struct Object<M> {
     pub(crate) name: String,
     pub(crate) model: M,
     pub(crate) spans: Vec<Span>,
-    /// Who did each operation, and in which line it was invoked.
+    /// Who did each operation, and which one it is.
     pub(crate) who: Vec<(i64, u32)>,
+    pub(crate) by: By,
+}
+
+/// What tells operations apart, in words.
+#[derive(Clone, Copy)]
+pub(crate) struct By {
+    who: &'static str,
+    which: &'static str,
+}
+
+impl By {
+    /// As others write histories: the process, and the line of its invocation.
+    pub(crate) const LINE: By = By { who: "process", which: "line" };
+    /// As we do: the session, and the operation's id.
+    pub(crate) const SESSION: By = By { who: "session", which: "operation" };
+}
+
+impl<M> Object<M> {
+    /// Nothing was done to it yet.
+    pub(crate) fn new(name: String, by: By, model: M) -> Self {
+        Object { name, model, spans: Vec::new(), who: Vec::new(), by }
+    }
 }
 
 /// Sorts operations by their key, and makes an object of each key's.
@@ -33,6 +55,7 @@ pub(crate) fn by_key<T, M>(told: Vec<(&Operation<'_>, T)>, model: impl Fn(Vec<T>
         model: model(accesses),
         spans,
         who,
+        by: By::LINE,
     });
     objects.collect()
 }
@@ -77,8 +100,8 @@ impl<M: Model> Object<M> {
 
     /// `process 3, read → 2 (line 17)`.
     fn told(&self, op: u32) -> String {
-        let (process, line) = self.who[op as usize];
-        format!("process {process}, {} (line {line})", self.model.tell(op as usize))
+        let (who, which) = self.who[op as usize];
+        format!("{} {who}, {} ({} {which})", self.by.who, self.model.tell(op as usize), self.by.which)
     }
 }
 
@@ -96,7 +119,7 @@ fn tell<M: Model>(object: &Object<M>, stuck: u32, shrinking: &mut Budget) -> Vec
     let bars: Vec<Bar> = ops
         .iter()
         .map(|op| Bar {
-            row: format!("process {}", object.who[*op as usize].0),
+            row: format!("{} {}", object.by.who, object.who[*op as usize].0),
             label: object.model.tell(*op as usize),
             invoked: object.spans[*op as usize].invoked,
             returned: object.spans[*op as usize].returned,

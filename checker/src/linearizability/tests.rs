@@ -2,7 +2,7 @@
 
 use super::models::kv::Key;
 use super::models::register::{Access, Register};
-use super::objects::{Object, check};
+use super::objects::{By, Object, check};
 use super::search::{Answer, Budget, Model, Span, search};
 use super::shrink::shrink;
 use crate::CheckOutcome;
@@ -223,7 +223,7 @@ proptest! {
 
 fn object(accesses: Vec<Access>, spans: Vec<Span>) -> Object<Register> {
     let who = (1..=spans.len()).map(|line| (line as i64, line as u32)).collect();
-    Object { name: String::new(), model: register(accesses), spans, who }
+    Object { spans, who, ..Object::new(String::new(), By::LINE, register(accesses)) }
 }
 
 #[test]

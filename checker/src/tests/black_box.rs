@@ -1,5 +1,6 @@
 //! Legal histories from the reference cluster pass; each mutation is refused by the check it is made for.
 
+mod cluster;
 mod groups;
 mod soundness;
 
@@ -420,7 +421,7 @@ const MUTATIONS: &[(&str, &str, Mutation)] = &[
 #[test]
 fn every_mutation_is_refused_by_the_check_it_is_made_for() {
     let mut runner = TestRunner::deterministic();
-    let sample: Vec<(History, Context)> = (0..12)
+    let sample: Vec<(History, Context)> = (0..20)
         .map(|_| {
             let mut steps = steps(600..601).new_tree(&mut runner).expect("a strategy without filters").current();
             // A leader change may excuse what the mutation does.
@@ -429,7 +430,7 @@ fn every_mutation_is_refused_by_the_check_it_is_made_for() {
         })
         .collect();
     let mut matrix = String::new();
-    let mutations = || MUTATIONS.iter().chain(groups::MUTATIONS);
+    let mutations = || MUTATIONS.iter().chain(groups::MUTATIONS).chain(cluster::MUTATIONS);
     for (check, story, mutate) in mutations() {
         let mut also = BTreeSet::new();
         let mut sites = 0;

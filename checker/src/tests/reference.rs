@@ -2,9 +2,11 @@
 //! writes without a known outcome that did or did not take effect, or did later; duplicates without idempotence; seeks;
 //! leaders that change and lose what acks=1 left on them; transactions that commit, abort, or end without a known outcome, and
 //! producers that are fenced while theirs is open; groups whose members come, crash, and are left behind, and that consume,
-//! transform and produce; transfers between accounts; and compaction.
+//! transform and produce; transfers between accounts; compaction; and topics and
+//! voters that come and go.
 
 mod bank;
+mod controller;
 mod groups;
 
 pub(super) use groups::Does;
@@ -28,6 +30,7 @@ pub(super) enum Step {
     Group { group: u32, does: Does, lasts: u64 },
     Transfer { from: u64, to: u64, amount: i64, came: bank::Came },
     Compact { partition: i32 },
+    Controller { asks: controller::Asks, session: u32, known: Option<bool>, lasts: u64 },
 }
 
 /// What a transactional producer does. What it cannot do at the moment, it leaves.
@@ -121,6 +124,7 @@ struct Cluster {
     committed_offset: Option<Offset>,
     groups: BTreeMap<u32, groups::Group>,
     bank: bank::Bank,
+    controller: controller::Controller,
     history: History,
 }
 
@@ -158,6 +162,7 @@ impl Cluster {
             Step::Group { group, does, lasts } => self.group(group, does, lasts),
             Step::Transfer { from, to, amount, came } => self.transfer((from, to), amount, came),
             Step::Compact { partition } => self.compact(partition),
+            Step::Controller { asks, session, known, lasts } => self.controller(asks, session, known, lasts),
             Step::ChangeLeader { partition } => {
                 let now = SimTime(self.now * 1_000_000);
                 let log = self.logs.entry(partition).or_default();
@@ -382,6 +387,7 @@ pub(super) fn run(steps: &[Step]) -> (History, Context) {
         topics: [(partition(0).topic, "orders".to_owned())].into(),
         nodes: [(NodeId(1), "broker-1".to_owned())].into(),
         conserved_total: Some(bank::TOTAL),
+        voters: controller::VOTERS.to_vec(),
         excuses: Some(BTreeMap::new()),
         ..Context::default()
     };
@@ -461,6 +467,7 @@ pub(super) fn steps(length: impl Into<prop::collection::SizeRange>) -> impl Stra
         10 => transactional,
         12 => groups::steps(lasts),
         3 => bank::steps(),
+        5 => controller::steps(),
         1 => prop_oneof![Just(ACCOUNTS), Just(KEYED)].prop_map(|partition| Step::Compact { partition }),
         1 => (0u32..3).prop_map(|session| Step::FetchOffset { session }),
         8 => poll,

@@ -2,3 +2,5 @@
 
 pub(crate) mod kv;
 pub(crate) mod register;
+pub(crate) mod topic;
+pub(crate) mod voters;

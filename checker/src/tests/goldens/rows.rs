@@ -71,7 +71,7 @@ fn t10_a_commit_after_the_coordinators_abort_is_seen_whatever_it_is_answered() {
             .history
     };
     assert_eq!(refused(&offsets(OK, Some(3)), &plain()), Vec::<String>::new());
-    assert_eq!(refused(&offsets(OK, None), &plain()), ["lost-offset"]);
+    assert_eq!(refused(&offsets(OK, None), &plain()), ["lost-offset", "linearizable-offset"]);
     assert_eq!(refused(&offsets(Outcome::Fail, Some(3)), &plain()), ["aborted-offset"]);
 }
 

@@ -1,0 +1,141 @@
+//! The active controller: topics, voters and producer ids. A request takes effect when it is invoked, or never.
+
+use super::{Cluster, Step};
+use crate::history::*;
+use broker_types::{NodeId, ProducerId};
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// At first.
+pub(super) const VOTERS: [NodeId; 3] = [NodeId(101), NodeId(102), NodeId(103)];
+
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) enum Asks {
+    Topic(u8, TopicAsk),
+    Voter(VoterAsk),
+    ProducerId,
+}
+
+#[derive(Default)]
+pub(super) struct Controller {
+    topics: BTreeMap<u8, i32>,
+    /// Beyond those of the beginning, and those of the beginning that are gone.
+    changed: BTreeSet<NodeId>,
+    producers: i64,
+    lost: u32,
+}
+
+impl Controller {
+    fn voters(&self) -> BTreeSet<NodeId> {
+        let first: BTreeSet<NodeId> = VOTERS.into();
+        first.symmetric_difference(&self.changed).copied().collect()
+    }
+
+    fn topic(&mut self, topic: u8, ask: TopicAsk) -> Result<Option<i32>, &'static str> {
+        let known = self.topics.get(&topic).copied();
+        match (ask, known) {
+            (TopicAsk::Create(_), Some(_)) => Err("TOPIC_ALREADY_EXISTS"),
+            (TopicAsk::Create(partitions), None) => {
+                self.topics.insert(topic, partitions);
+                Ok(None)
+            }
+            (_, None) => Err("UNKNOWN_TOPIC_OR_PARTITION"),
+            (TopicAsk::Delete, _) => {
+                self.topics.remove(&topic);
+                Ok(None)
+            }
+            (TopicAsk::CreatePartitions(partitions), Some(known)) if partitions <= known => Err("INVALID_PARTITIONS"),
+            (TopicAsk::CreatePartitions(partitions), _) => {
+                self.topics.insert(topic, partitions);
+                Ok(None)
+            }
+            (TopicAsk::Describe, known) => Ok(known),
+        }
+    }
+
+    fn voter(&mut self, ask: VoterAsk) -> Result<Vec<NodeId>, &'static str> {
+        let voters = self.voters();
+        let (node, is_there) = match ask {
+            VoterAsk::Describe => return Ok(voters.into_iter().collect()),
+            VoterAsk::Add(node) | VoterAsk::Remove(node) => (node, voters.contains(&node)),
+        };
+        match (ask, is_there) {
+            (VoterAsk::Add(_), true) => return Err("DUPLICATE_VOTER"),
+            (VoterAsk::Remove(_), false) => return Err("VOTER_NOT_FOUND"),
+            (VoterAsk::Remove(_), _) if voters.len() == 1 => return Err("INVALID_REQUEST"),
+            _ => {}
+        }
+        if !self.changed.remove(&node) {
+            self.changed.insert(node);
+        }
+        Ok(Vec::new())
+    }
+}
+
+impl Cluster {
+    /// `known`: nobody is told what came of it; it took effect, or did not.
+    pub(super) fn controller(&mut self, asks: Asks, session: u32, known: Option<bool>, lasts: u64) {
+        // A session that knows no more is over.
+        let session = 30_000 + 10 * self.controller.lost + session;
+        self.controller.lost += u32::from(known.is_some());
+        let (outcome, late) = match known {
+            None => (Outcome::Ok, None),
+            Some(_) => (Outcome::Unknown, Some("REQUEST_TIMED_OUT")),
+        };
+        let happens = known != Some(false);
+        let error = |error: &str| Some(error.to_owned());
+        let failed = |refused: Option<&'static str>| match (refused, late) {
+            (_, Some(late)) => (outcome, error(late)),
+            (Some(refused), None) => (Outcome::Fail, error(refused)),
+            (None, None) => (Outcome::Ok, None),
+        };
+        let (outcome, kind) = match asks {
+            Asks::Topic(topic, ask) => {
+                let came = if happens { self.controller.topic(topic, ask) } else { Ok(None) };
+                let (outcome, error) = failed(came.err());
+                let told = came.unwrap_or_default().filter(|_| late.is_none());
+                (outcome, OpKind::Topic(TopicRequest { name: format!("topic-{topic}"), ask, told, error }))
+            }
+            Asks::Voter(ask) => {
+                let came = if happens { self.controller.voter(ask) } else { Ok(Vec::new()) };
+                let (outcome, error) = failed(came.as_ref().err().copied());
+                let told = if late.is_none() { came.unwrap_or_default() } else { Vec::new() };
+                (outcome, OpKind::Voters(VoterRequest { ask, told, error }))
+            }
+            Asks::ProducerId => {
+                self.controller.producers += 1;
+                let producer = Some(ProducerId(7000 + self.controller.producers)).filter(|_| late.is_none());
+                (outcome, OpKind::ProducerId(ProducerIdRequest { producer, error: late.and_then(error) }))
+            }
+        };
+        self.op(session, outcome, lasts, kind);
+    }
+}
+
+pub(super) fn steps() -> impl Strategy<Value = Step> {
+    let count = 1i32..5;
+    let topic = prop_oneof![
+        2 => count.clone().prop_map(TopicAsk::Create),
+        1 => Just(TopicAsk::Delete),
+        1 => count.prop_map(TopicAsk::CreatePartitions),
+        2 => Just(TopicAsk::Describe),
+    ];
+    let node = (101i32..106).prop_map(NodeId);
+    let voter = prop_oneof![
+        1 => node.clone().prop_map(VoterAsk::Add),
+        1 => node.prop_map(VoterAsk::Remove),
+        1 => Just(VoterAsk::Describe),
+    ];
+    let asks = prop_oneof![
+        4 => (0u8..2, topic).prop_map(|(topic, ask)| Asks::Topic(topic, ask)),
+        3 => voter.prop_map(Asks::Voter),
+        1 => Just(Asks::ProducerId),
+    ];
+    let known = prop::option::weighted(0.1, any::<bool>());
+    (asks, 0u32..3, known, 0u64..35).prop_map(|(asks, session, known, lasts)| Step::Controller {
+        asks,
+        session,
+        known,
+        lasts,
+    })
+}
