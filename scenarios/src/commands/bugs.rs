@@ -7,7 +7,8 @@ use crate::file;
 use crate::planted_bugs::{EXHIBITS, Exhibit};
 use crate::run::{MUSEUM, Options, Watch};
 use broker_core::planted::{BUILT_IN, Bug};
-use checker::Verdict;
+use checker::{CheckOutcome, Verdict};
+use reports::CheckLine;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::process::ExitCode;
@@ -111,7 +112,7 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// Runs the exhibit's scenario with its bug until a guarantee is violated that the same seed keeps without the bug.
+/// Runs the exhibit's scenario with its bug until the check that it names is violated by a seed that is green without the bug.
 fn hunt(exhibit: &Exhibit, seeds: u64, common: &Common) -> Result<ExitCode, ExitCode> {
     let bug = chosen(Some(exhibit.bug.id()))?;
     let loaded = file::find(exhibit.scenario).expect("a test looks that the catalog has it");
@@ -127,7 +128,7 @@ fn hunt(exhibit: &Exhibit, seeds: u64, common: &Common) -> Result<ExitCode, Exit
     if !common.quiet {
         eprintln!("{} · {} · {} seeds at most", exhibit.bug.id(), exhibit.scenario, seeds);
     }
-    let (summary, found) = search(&plan, progress(common));
+    let (summary, found) = search(&plan, exhibit.check, progress(common));
     match common.format {
         Format::Json => {
             let mut value = summary.json(&plan, false);
@@ -142,7 +143,7 @@ fn hunt(exhibit: &Exhibit, seeds: u64, common: &Common) -> Result<ExitCode, Exit
 
 /// Runs in the order of their numbers, until one finds it. What later runs found meanwhile does not count, so that the
 /// outcome does not depend on the number of jobs.
-fn search(plan: &Arc<Plan>, progress: Progress) -> (Summary, Option<Done>) {
+fn search(plan: &Arc<Plan>, check: &str, progress: Progress) -> (Summary, Option<Done>) {
     let campaign = Campaign::start(plan.clone());
     let mut waiting = std::collections::BTreeMap::new();
     let (mut summary, mut next) = (Summary::default(), 0);
@@ -157,7 +158,7 @@ fn search(plan: &Arc<Plan>, progress: Progress) -> (Summary, Option<Done>) {
         while let Some(done) = waiting.remove(&next) {
             next += 1;
             summary.take(&done);
-            if is_found(plan, &done) {
+            if is_found(plan, check, &done) {
                 campaign.stop();
                 return (summary, Some(done));
             }
@@ -169,10 +170,11 @@ fn search(plan: &Arc<Plan>, progress: Progress) -> (Summary, Option<Done>) {
     }
 }
 
-/// A guarantee is violated, and is not without the bug.
-fn is_found(plan: &Plan, done: &Done) -> bool {
-    let violated = matches!(&done.ending, Ending::Judged(report) if report.verdict == Verdict::Violation);
-    if !violated {
+/// `check` is violated, and nothing is without the bug. Other checks may see the bug in more seeds; this one sees what it costs.
+fn is_found(plan: &Plan, check: &str, done: &Done) -> bool {
+    let Ending::Judged(report) = &done.ending else { return false };
+    let is_seen = |line: &CheckLine| line.id == check && line.outcome == CheckOutcome::Violation;
+    if !report.checks.iter().any(is_seen) {
         return false;
     }
     let (named, seed) = plan.run(done.k);
