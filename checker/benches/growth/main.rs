@@ -43,14 +43,18 @@ fn grow(what: &str, decades: u32, unit: &str, mut run: impl FnMut(u64) -> Durati
     }
 }
 
-/// The time that `act` takes: on a core where that is told, else by the clock.
+/// Time on a core may be told by the tick of the system's clock: below this the clock itself is better.
+const COARSE: Duration = Duration::from_millis(100);
+
+/// The time that `act` takes: on a core where that is told and long enough to be told well, else by the clock.
 #[expect(clippy::disallowed_methods, reason = "it measures the machine, and nothing depends on the figures")]
 fn timed(act: impl FnOnce()) -> Duration {
     let (started, before) = (Instant::now(), on_core());
     act();
+    let elapsed = started.elapsed();
     match (before, on_core()) {
-        (Some(before), Some(after)) => after - before,
-        _ => started.elapsed(),
+        (Some(before), Some(after)) if after - before >= COARSE => after - before,
+        _ => elapsed,
     }
 }
 
