@@ -189,23 +189,30 @@ fn checks(text: &mut String, lines: &[CheckLine], paint: &Paint, verbose: bool) 
     if !passed.is_empty() {
         let number = passed.len();
         let _ = writeln!(text, "  {} {number} passed, with their opportunities:", paint.good("ok  "));
-        let mut line = String::new();
-        for (index, item) in passed.iter().enumerate() {
-            let item = if index + 1 == number { item.clone() } else { format!("{item}, ") };
-            if line.len() + item.len() > 100 {
-                let _ = writeln!(text, "       {}", line.trim_end());
-                line.clear();
-            }
-            line.push_str(&item);
-        }
-        let _ = writeln!(text, "       {line}");
+        list(text, &passed);
     }
-    let vacuous: Vec<&str> =
-        lines.iter().filter(|check| check.outcome == CheckOutcome::Vacuous).map(|check| check.id.as_str()).collect();
+    let vacuous: Vec<&String> =
+        lines.iter().filter(|check| check.outcome == CheckOutcome::Vacuous).map(|check| &check.id).collect();
     if !verbose && !vacuous.is_empty() {
-        let _ =
-            writeln!(text, "  {} had no opportunity, so prove nothing here: {}", paint.dim("--  "), vacuous.join(", "));
+        let number = vacuous.len();
+        let _ = writeln!(text, "  {} {number} had no opportunity, so prove nothing here:", paint.dim("--  "));
+        list(text, &vacuous);
     }
+}
+
+/// Items with commas between them, as many as go into a line.
+fn list(text: &mut String, items: &[impl AsRef<str>]) {
+    let mut line = String::new();
+    for (index, item) in items.iter().enumerate() {
+        let item = item.as_ref();
+        let item = if index + 1 == items.len() { item.to_owned() } else { format!("{item}, ") };
+        if line.len() + item.len() > 100 {
+            let _ = writeln!(text, "       {}", line.trim_end());
+            line.clear();
+        }
+        line.push_str(&item);
+    }
+    let _ = writeln!(text, "       {line}");
 }
 
 fn reasons(check: &CheckLine) -> String {

@@ -3,6 +3,8 @@
 //! A lone send or poll is a transaction of one. The graph is fixed once built: for each node its edges lie side by side.
 //! Nothing here calls itself as deep as the history is long.
 
+use crate::history::Outcome;
+use crate::readers::Operation;
 use std::collections::VecDeque;
 use std::fmt;
 use std::ops::BitOr;
@@ -260,6 +262,14 @@ impl Components {
 pub(crate) struct Interval {
     pub(crate) invoked: u64,
     pub(crate) returned: Option<u64>,
+}
+
+impl Interval {
+    /// Only what succeeded is over when it returns.
+    pub(crate) fn of(operation: &Operation<'_>) -> Self {
+        let returned = operation.returned.filter(|_| operation.outcome == Outcome::Ok);
+        Interval { invoked: u64::from(operation.invoked), returned: returned.map(u64::from) }
+    }
 }
 
 /// The order of real time, without the edges that follow from others: each transaction comes after those that had

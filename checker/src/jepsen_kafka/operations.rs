@@ -221,12 +221,9 @@ pub(crate) fn read<'a>(operations: &[Operation<'a>]) -> Result<Operations<'a>, S
         all.all.push(Op {
             process: operation.process,
             outcome: operation.outcome,
-            interval: Interval {
-                invoked: u64::from(operation.invoked),
-                returned: operation.returned.filter(|_| operation.outcome == Outcome::Ok).map(u64::from),
-            },
+            interval: Interval::of(operation),
             kafka,
-            lines: (operation.line(), operation.completion.as_ref().map(|answer| answer.line)),
+            lines: operation.lines(),
             records: (from, all.records.len()),
             rebalanced,
         });

@@ -122,11 +122,8 @@ pub(crate) fn read<'a>(operations: &[Operation<'a>]) -> Result<Transactions<'a>,
         transactions.all.push(Transaction {
             process: operation.process,
             outcome: operation.outcome,
-            interval: Interval {
-                invoked: u64::from(operation.invoked),
-                returned: operation.returned.filter(|_| operation.outcome == Outcome::Ok).map(u64::from),
-            },
-            lines: (line, operation.completion.as_ref().map(|answer| answer.line)),
+            interval: Interval::of(operation),
+            lines: operation.lines(),
             steps: (from, transactions.steps.len()),
         });
     }

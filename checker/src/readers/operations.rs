@@ -36,6 +36,11 @@ impl<'a> Operation<'a> {
         self.call.line
     }
 
+    /// The lines of the invocation and of the return.
+    pub(crate) fn lines(&self) -> (u32, Option<u32>) {
+        (self.line(), self.completion.as_ref().map(|answer| answer.line))
+    }
+
     /// `:value` of the invocation; nil when it has none.
     #[must_use]
     pub fn asked(&self) -> &Value<'a> {

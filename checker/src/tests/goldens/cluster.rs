@@ -56,6 +56,20 @@ fn without(described: &[i32]) -> Story {
         .op(2, OK, voters(VoterAsk::Describe, described, None))
 }
 
+/// Voter 103 is removed; then something is asked that cannot be answered so.
+fn asked_twice(outcome: Outcome, ask: VoterAsk, error: Option<&str>) -> Story {
+    Story::new().op(1, OK, voters(VoterAsk::Remove(NodeId(103)), &[], None)).op(2, outcome, voters(ask, &[], error))
+}
+
+/// A topic has three partitions; then so many are asked for.
+fn extended(to: i32, outcome: Outcome, error: Option<&str>) -> Story {
+    Story::new().op(1, OK, topic(TopicAsk::Create(3), None, None)).op(
+        2,
+        outcome,
+        topic(TopicAsk::CreatePartitions(to), None, error),
+    )
+}
+
 #[test]
 fn what_a_cluster_keeps_is_told_by_few_operations_when_it_is_refused() {
     let mut text = String::new();
@@ -68,6 +82,19 @@ fn what_a_cluster_keeps_is_told_by_few_operations_when_it_is_refused() {
             created_twice(Outcome::Fail, Some("UNKNOWN_TOPIC_OR_PARTITION")),
         ),
         ("a voter who was removed", "linearizable-voters", without(&[101, 102, 103])),
+        ("a voter added twice", "linearizable-voters", asked_twice(OK, VoterAsk::Add(NodeId(102)), None)),
+        ("a voter removed twice", "linearizable-voters", asked_twice(OK, VoterAsk::Remove(NodeId(103)), None)),
+        (
+            "a voter who is there and not found",
+            "linearizable-voters",
+            asked_twice(Outcome::Fail, VoterAsk::Remove(NodeId(102)), Some("VOTER_NOT_FOUND")),
+        ),
+        ("a topic with fewer partitions than before", "linearizable-topic", extended(2, OK, None)),
+        (
+            "a topic that has what it is refused",
+            "linearizable-topic",
+            extended(4, Outcome::Fail, Some("INVALID_PARTITIONS")),
+        ),
         ("one id for two producers", "producer-id-once", Story::new().op(1, OK, producer(7)).op(2, OK, producer(7))),
         (
             "the id of a transactional producer",
@@ -91,6 +118,9 @@ fn their_legal_twins_pass() {
         ("a topic that is there already", created_twice(Outcome::Fail, Some("TOPIC_ALREADY_EXISTS")).history),
         ("a topic of which nobody knows", created_twice(Outcome::Unknown, Some("REQUEST_TIMED_OUT")).history),
         ("one voter less", without(&[101, 102]).history),
+        ("a voter who comes back", asked_twice(OK, VoterAsk::Add(NodeId(103)), None).history),
+        ("a topic with more partitions", extended(4, OK, None).history),
+        ("a topic that is refused fewer", extended(2, Outcome::Fail, Some("INVALID_PARTITIONS")).history),
     ] {
         let results = judge(&history, &watched());
         assert_eq!(fired(&results), Vec::<&str>::new(), "{story}: {}", told(&results));
