@@ -106,9 +106,12 @@ pub enum ExcuseKind {
     UncleanElection,
     /// More members of the ISR lost bytes than the configuration pays for.
     LossBeyondBudget,
+    /// A leader took over, or was elected again, and did not know yet how far the log was committed before: its high watermark
+    /// was below the start of its epoch (KIP-207). It excuses no loss, only a fetch that is told too little.
+    HighWatermarkRecovering,
 }
 
-/// One event that excuses a loss. It covers every record acknowledged up to `until`.
+/// One event that excuses a loss, or an answer that is behind. It covers every record acknowledged up to `until`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Excuse {
     /// Why.

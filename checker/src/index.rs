@@ -356,25 +356,46 @@ pub(crate) fn excuse(ctx: &Context, partition: TopicIdPartition, acks: Acks, at:
     reasons.min().map(|(_, reason)| reason)
 }
 
-/// Why a leader may not have known of what was sent at `sent` and acknowledged, when asked from `invoked` to `returned`: it was
-/// deposed and had not heard of it, or had just taken over and not learnt how far its predecessor got.
-pub(crate) fn staleness(
+/// Why a leader may not have known of what was acknowledged before, when asked from `invoked` to `returned`: it was deposed and
+/// had not heard of it.
+pub(crate) fn stale_leader(
     ctx: &Context,
     partition: TopicIdPartition,
-    sent: SimTime,
     invoked: SimTime,
     returned: SimTime,
 ) -> Option<&'static str> {
-    let Some(all) = &ctx.excuses else { return Some("stale-leader-possible") };
-    let changes = || all.get(&partition).into_iter().flatten().filter(|excuse| excuse.at <= returned);
-    if changes().any(|excuse| excuse.until.is_none_or(|end| end >= invoked)) {
-        return Some("stale-leader");
+    let deposed = |kind| kind != ExcuseKind::HighWatermarkRecovering;
+    match &ctx.excuses {
+        Some(_) => lasts(ctx, partition, deposed, invoked, returned).then_some("stale-leader"),
+        None => Some("stale-leader-possible"),
     }
-    // The predecessor may have gone on acknowledging, in good order with its whole ISR, after it was deposed and before it
-    // heard of it: what it acknowledged then is in its successor's log, and above its successor's high watermark.
-    let succeeded =
-        |excuse: &crate::context::Excuse| excuse.at >= sent || excuse.until.is_none_or(|heard| heard >= sent);
-    changes().any(succeeded).then_some("high-watermark-recovering")
+}
+
+/// Why a leader's high watermark may not have covered what was acknowledged before, when asked from `invoked` to `returned`: it
+/// was deposed, or had taken over and its own high watermark had not reached the start of its epoch. What a predecessor
+/// acknowledged, also after it was deposed and before it heard of it, its whole ISR has: it is below that start.
+pub(crate) fn stale_high_watermark(
+    ctx: &Context,
+    partition: TopicIdPartition,
+    invoked: SimTime,
+    returned: SimTime,
+) -> Option<&'static str> {
+    let recovering = |kind| kind == ExcuseKind::HighWatermarkRecovering;
+    stale_leader(ctx, partition, invoked, returned)
+        .or_else(|| lasts(ctx, partition, recovering, invoked, returned).then_some("high-watermark-recovering"))
+}
+
+/// Whether an excuse of this kind lasted at some time from `invoked` to `returned`.
+fn lasts(
+    ctx: &Context,
+    partition: TopicIdPartition,
+    kind: impl Fn(ExcuseKind) -> bool,
+    invoked: SimTime,
+    returned: SimTime,
+) -> bool {
+    let all = ctx.excuses.iter().filter_map(|all| all.get(&partition)).flatten();
+    let mut lasting = all.filter(|excuse| excuse.at <= returned && excuse.until.is_none_or(|end| end >= invoked));
+    lasting.any(|excuse| kind(excuse.kind))
 }
 
 // ---- evidence

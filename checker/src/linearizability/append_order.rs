@@ -12,7 +12,7 @@
 
 use crate::context::Context;
 use crate::history::{Acks, OpKind, Outcome, SimTime};
-use crate::index::{Index, PartitionView, excuse, staleness};
+use crate::index::{Index, PartitionView, excuse, stale_leader};
 use crate::registry::{APPEND_ORDER, END_MONOTONE, END_READS};
 use crate::verdict::CheckResult;
 use broker_types::TopicIdPartition;
@@ -153,8 +153,9 @@ fn reason(
         _ => Acks::All,
     };
     if let OpKind::TailRead(_) = second.kind {
+        // A leader whose high watermark is recovering answers OFFSET_NOT_AVAILABLE (KIP-207): only a deposed one is behind.
         let until = second.returned.unwrap_or(SimTime(u64::MAX));
-        if let Some(reason) = staleness(ctx, partition, first.invoked, second.invoked, until) {
+        if let Some(reason) = stale_leader(ctx, partition, second.invoked, until) {
             return Some(reason);
         }
     }

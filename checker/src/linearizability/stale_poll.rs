@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::history::{Acks, Outcome, SimTime};
-use crate::index::{Index, staleness};
+use crate::index::{Index, stale_high_watermark};
 use crate::registry::STALE_POLL;
 use crate::verdict::CheckResult;
 use broker_types::Offset;
@@ -40,7 +40,7 @@ pub(crate) fn check(index: &Index<'_>, ctx: &Context) -> CheckResult {
             };
             result.opportunity(1);
             if high_watermark <= offset {
-                let reason = staleness(ctx, *partition, index.op(send).invoked, op.invoked, returned);
+                let reason = stale_high_watermark(ctx, *partition, op.invoked, returned);
                 result.find(STALE_POLL, ctx, reason, Some(returned.0), || {
                     vec![index.tell_send(ctx, send), index.tell_poll(ctx, at)]
                 });

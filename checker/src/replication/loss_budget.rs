@@ -8,7 +8,7 @@
 use crate::context::{Excuse, ExcuseKind, PartitionRules};
 use crate::history::SimTime;
 use crate::replication::replica_set::Believer;
-use broker_types::{LeaderEpoch, NodeId};
+use broker_types::{LeaderEpoch, NodeId, Offset};
 
 /// One partition's account.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +25,9 @@ pub(crate) struct LossBudget {
     epoch: LeaderEpoch,
     /// Since the budget was exceeded there is a leader that has the log: one that lost nothing, or one that took over.
     led_since: bool,
+    /// The newest leader, if its high watermark has not reached the start of its epoch: place in `excuses`, who, in which epoch,
+    /// and where the epoch starts.
+    recovering: Option<(usize, NodeId, LeaderEpoch, Offset)>,
 }
 
 impl LossBudget {
@@ -50,7 +53,7 @@ impl LossBudget {
         self.open.iter().find_map(|(at, _)| match self.excuses[*at].kind {
             ExcuseKind::UncleanElection => Some("unclean-election"),
             ExcuseKind::LossBeyondBudget => Some("loss-beyond-budget"),
-            ExcuseKind::LeaderChange | ExcuseKind::LeaderPowerLoss => None,
+            ExcuseKind::LeaderChange | ExcuseKind::LeaderPowerLoss | ExcuseKind::HighWatermarkRecovering => None,
         })
     }
 
@@ -134,8 +137,7 @@ impl LossBudget {
     /// `node` took over: what it has is the log, whatever it lost.
     pub(crate) fn leads(
         &mut self,
-        node: NodeId,
-        epoch: LeaderEpoch,
+        (node, epoch, start): (NodeId, LeaderEpoch, Offset),
         at: SimTime,
         believers: &[Believer],
         rules: PartitionRules,
@@ -158,6 +160,25 @@ impl LossBudget {
         self.led_since = true;
         self.epoch = epoch;
         self.close(at, believers, rules);
+        self.recovered(at);
+        if start > Offset(0) {
+            self.recovering = Some((self.excuses.len(), node, epoch, start));
+            self.excuses.push(Excuse { kind: ExcuseKind::HighWatermarkRecovering, at, until: None });
+        }
+    }
+
+    /// `node`, as leader of `epoch`, set its high watermark.
+    pub(crate) fn high_watermark(&mut self, node: NodeId, epoch: LeaderEpoch, to: Offset, at: SimTime) {
+        if self.recovering.is_some_and(|(_, who, led, start)| (who, led) == (node, epoch) && start <= to) {
+            self.recovered(at);
+        }
+    }
+
+    /// The newest leader knows what is committed; or there is a newer one, and what this one answers is stale.
+    fn recovered(&mut self, at: SimTime) {
+        if let Some((place, ..)) = self.recovering.take() {
+            self.excuses[place].until = Some(at);
+        }
     }
 
     /// Ends what has come to its end: no deposed leader still answers, and the newest one is at work.

@@ -432,7 +432,7 @@ impl ReplicaSet {
             }
         }
         self.replicas[at].verified_to = self.replicas[at].verified_to.max(must_have.min(self.committed.end()));
-        self.budget.leads(place.node, epoch, place.at, &self.believers, ctx.rules(self.id));
+        self.budget.leads((place.node, epoch, start), place.at, &self.believers, ctx.rules(self.id));
     }
 
     /// `node` leads no longer: it follows, or is down.
@@ -574,6 +574,7 @@ impl ReplicaSet {
             }
         }
         self.replicas[at].led_to = Some((epoch, to));
+        self.budget.high_watermark(place.node, epoch, to, place.at);
         if self.is_metadata() {
             self.quorum_high_watermark(ctx, out, place, epoch, to, former.is_none());
         } else if self.excuse().is_none() {

@@ -175,6 +175,24 @@ fn an_end_offset_that_goes_back_is_refused_unless_its_leader_was_deposed() {
 }
 
 #[test]
+fn a_leader_that_was_elected_again_may_tell_a_fetch_too_little_but_loses_nothing_and_tells_no_end() {
+    let recovering = Excuse { kind: ExcuseKind::HighWatermarkRecovering, at: SimTime(0), until: None };
+    let acked = || Story::new().send(1, Acks::All, 1, 0);
+    let refused = |history: Story, excuses: &[Excuse]| {
+        let history = history.reads(9, 0, &[1], true).history;
+        fired(&judge(&history, &Story::ctx(excuses))).into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let poll = || acked().reads(5, 0, &[], false);
+    assert_eq!(refused(poll(), &[]), ["stale-poll"]);
+    assert_eq!(refused(poll(), &[recovering]), Vec::<&str>::new());
+    let (broker, leader_epoch) = (NodeId(1), Some(LeaderEpoch(0)));
+    let tail = OpKind::TailRead(TailRead { partition: partition(0), end: Offset(0), broker, leader_epoch });
+    assert_eq!(refused(acked().op(5, Outcome::Ok, tail), &[recovering]), ["l2-end-reads"]);
+    let lost = judge(&leader_loses_power(Acks::Leader), &Story::ctx(&[recovering]));
+    assert_eq!(fired(&lost), ["lost-write", "unseen", "inconsistent-offset", "l1-append-order"]);
+}
+
+#[test]
 fn a_violation_wins_and_idleness_is_never_a_pass() {
     let results = judge(&leader_loses_power(Acks::All), &Story::ctx(&[]));
     let busy = Progress { acked: 4, read: 2, produces: true, consumes: true, ..Progress::default() };

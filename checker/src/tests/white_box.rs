@@ -415,9 +415,28 @@ fn a_correct_story_is_never_accused_and_gives_every_check_its_opportunity() {
 fn the_leaders_power_loss_excuses_what_it_had_alone_until_its_successor_is_at_work() {
     let excuses = tell(ctx(), &story()).excuses();
     let excuses = &excuses[&data()];
-    assert_eq!(excuses.len(), 1, "{excuses:?}");
-    assert_eq!(excuses[0].kind, ExcuseKind::LeaderPowerLoss);
-    assert!(excuses[0].until.is_some_and(|until| until > excuses[0].at), "{excuses:?}");
+    let kinds: Vec<_> = excuses.iter().map(|excuse| excuse.kind).collect();
+    assert_eq!(kinds, [ExcuseKind::LeaderPowerLoss, ExcuseKind::HighWatermarkRecovering]);
+    assert!(excuses.iter().all(|excuse| excuse.until.is_some_and(|until| until > excuse.at)), "{excuses:?}");
+}
+
+#[test]
+fn a_leader_that_is_elected_again_may_be_behind_until_it_is_past_the_start_of_its_epoch() {
+    let mut story = story();
+    story.extend([
+        Says(102, 0, changed(Some(2), 1, 3, &[2])),
+        Down(2),
+        Says(102, 0, changed(None, 2, 4, &[2])),
+        Says(102, 0, changed(Some(2), 3, 5, &[2])),
+        Says(2, 2, loaded(5)),
+        Says(2, 2, leads(3, 5, &[2])),
+        Says(2, 2, watermark(data(), 3, 4, 5, ReplicaRole::Leader)),
+    ]);
+    let last = |story: &[Event]| *tell(ctx(), story).excuses()[&data()].last().expect("it was elected again");
+    let (kind, until) = (last(&story).kind, last(&story).until);
+    assert_eq!((kind, until), (ExcuseKind::HighWatermarkRecovering, None), "4 of 5 is not enough");
+    story.push(Says(2, 2, watermark(data(), 3, 5, 5, ReplicaRole::Leader)));
+    assert!(last(&story).until.is_some_and(|until| until > last(&story).at));
 }
 
 /// Replaces the only event equal to `old`.
