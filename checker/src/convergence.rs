@@ -6,7 +6,7 @@ use crate::history::SimTime;
 use crate::isr::registration::Registration;
 use crate::registry::{
     BROKERS_UNFENCED, CANARIES, CONVERGES, Evidence, GROUPS_STABLE, HIGH_WATERMARK_AT_END, ISR_FULL, LEADER_EVERYWHERE,
-    METADATA_EVERYWHERE, ONE_CONTROLLER, REPLICAS_EQUAL, TRANSACTIONS_DECIDED,
+    METADATA_EVERYWHERE, ONE_CONTROLLER, REASSIGNMENTS_END, REPLICAS_EQUAL, TRANSACTIONS_DECIDED,
 };
 use crate::storage;
 use crate::verdict::CheckResult;
@@ -161,6 +161,7 @@ pub fn converged(end: &EndState, ctx: &Context) -> Vec<CheckResult> {
         storage::check(partition, ctx, &mut out);
     }
     in_time(end, ctx, &mut out);
+    reassignments_end(end, ctx, &mut out);
     groups_stable(end, ctx, &mut out);
     one_controller(end, ctx, &mut out);
     metadata_everywhere(end, ctx, &mut out);
@@ -302,8 +303,8 @@ fn one_controller(end: &EndState, ctx: &Context, out: &mut Findings) {
     }
 }
 
-/// V4, the half about what nodes know: the newest registration of every partition has reached all of them.
-fn metadata_everywhere(end: &EndState, ctx: &Context, out: &mut Findings) {
+/// The newest registration of every partition that any node knows, and who.
+fn newest(end: &EndState) -> BTreeMap<TopicIdPartition, (&Registration, NodeId)> {
     let mut newest: BTreeMap<TopicIdPartition, (&Registration, NodeId)> = BTreeMap::new();
     for image in &end.images {
         for (partition, registration) in &image.partitions {
@@ -313,6 +314,25 @@ fn metadata_everywhere(end: &EndState, ctx: &Context, out: &mut Findings) {
             }
         }
     }
+    newest
+}
+
+/// V9: no reassignment goes on for ever. Voters that change are in the metadata log, whose end [`one_controller`] looks at.
+fn reassignments_end(end: &EndState, ctx: &Context, out: &mut Findings) {
+    for (partition, (registration, by)) in newest(end) {
+        out.opportunity(REASSIGNMENTS_END, 1);
+        if registration.is_reassigning() {
+            out.find(REASSIGNMENTS_END, ctx, None, None, || {
+                let (name, by) = (ctx.partition_name(partition), ctx.node_name(by));
+                vec![format!("{name}: {by} knows {}", registration.tell(ctx))]
+            });
+        }
+    }
+}
+
+/// V4, the half about what nodes know: the newest registration of every partition has reached all of them.
+fn metadata_everywhere(end: &EndState, ctx: &Context, out: &mut Findings) {
+    let newest = newest(end);
     for image in &end.images {
         for (partition, (registration, by)) in &newest {
             out.opportunity(METADATA_EVERYWHERE, 1);

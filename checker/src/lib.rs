@@ -51,6 +51,7 @@ pub use isr::registration::Registration;
 pub use jsonl::{read_history, read_recording, write_history, write_recording};
 pub use judge::{judge, judge_log};
 pub use observed::WhiteBox;
+pub use ordering::lag::{RealtimeLag, realtime_lag};
 pub use recorded::{Judged, Model, Options, judge_text};
 pub use registry::{CHECKS, CheckInfo, Evidence};
 pub use verdict::{CheckOutcome, CheckResult, Progress, Verdict, Violation, verdict};

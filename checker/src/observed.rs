@@ -8,7 +8,9 @@ use crate::history::SimTime;
 use crate::isr::proposals::Proposals;
 use crate::isr::registration::{Registration, Registrations};
 use crate::registry::{Evidence, LOG_MATCHING, METADATA_LOG_MATCHING};
+use crate::replication::cleanup;
 use crate::replication::quorum::Quorum;
+use crate::replication::quorum_log::QuorumLog;
 use crate::replication::replica_set::{Name, Place, ReplicaSet};
 use crate::transactions::{Stamped, Transactions};
 use crate::verdict::CheckResult;
@@ -27,6 +29,7 @@ pub struct WhiteBox {
     registrations: Registrations,
     proposals: Proposals,
     quorum: Quorum,
+    quorum_log: QuorumLog,
     groups: Groups,
     transactions: Transactions,
     batches: usize,
@@ -47,6 +50,7 @@ impl WhiteBox {
             registrations: Registrations::default(),
             proposals: Proposals::default(),
             quorum: Quorum::default(),
+            quorum_log: QuorumLog::default(),
             groups: Groups::default(),
             transactions: Transactions::default(),
             batches: 0,
@@ -137,6 +141,18 @@ impl WhiteBox {
             Observation::LogStart { partition, log_start } => {
                 let set = self.partition(partition);
                 self.partitions[set].log_start(&self.ctx, &mut self.findings, place, log_start);
+                if partition == TopicIdPartition::METADATA {
+                    self.quorum_log.log_start(&self.ctx, &mut self.findings, place, log_start);
+                }
+            }
+            Observation::SegmentsDeleted { partition, from, until, active } => {
+                let set = self.partition(partition);
+                let set = &mut self.partitions[set];
+                cleanup::deleted(&self.ctx, &mut self.findings, place, set, [from, until, active]);
+            }
+            Observation::Cleaned { partition, until, active } => {
+                let set = self.partition(partition);
+                cleanup::cleaned(&self.ctx, &mut self.findings, place, &self.partitions[set], (until, active));
             }
             Observation::BecameLeader { .. }
             | Observation::BecameFollower { .. }
@@ -194,6 +210,10 @@ impl WhiteBox {
                 partition_epoch,
                 isr,
                 replicas,
+                adding,
+                removing,
+                elr,
+                last_known_elr,
                 unclean,
             } => {
                 let registration = Registration {
@@ -202,6 +222,10 @@ impl WhiteBox {
                     partition_epoch: *partition_epoch,
                     isr: isr.clone(),
                     replicas: replicas.clone(),
+                    adding: adding.clone(),
+                    removing: removing.clone(),
+                    elr: elr.clone(),
+                    last_known_elr: last_known_elr.clone(),
                 };
                 let (ctx, out) = (&self.ctx, &mut self.findings);
                 if let Some(old) = self.registrations.changed(ctx, out, place, *partition, (&registration, *unclean)) {
@@ -220,33 +244,43 @@ impl WhiteBox {
     }
 
     fn observe_quorum(&mut self, place: Place, fact: &Observation) {
+        let set = self.partition(TopicIdPartition::METADATA);
         let (ctx, out) = (&self.ctx, &mut self.findings);
         match *fact {
             Observation::QuorumEpoch { epoch } => self.quorum.entered(ctx, out, place, epoch),
             Observation::QuorumVote { epoch, candidate } => self.quorum.voted(ctx, out, place, epoch, candidate),
             Observation::QuorumFollower { epoch, leader } => {
                 self.quorum.names_leader(ctx, out, place, epoch, leader);
-                let set = self.partition(TopicIdPartition::METADATA);
                 self.partitions[set].follows(place, Some(leader), epoch);
             }
             Observation::QuorumProspective { epoch } => self.quorum.prospective(ctx, out, place, epoch),
             Observation::QuorumCandidate { epoch } => self.quorum.stands(ctx, out, place, epoch),
             Observation::ControllerAnswered { until } => {
-                let set = self.partition(TopicIdPartition::METADATA);
-                self.partitions[set].controller_answered(&self.ctx, &mut self.findings, place, until);
+                self.partitions[set].controller_answered(ctx, out, place, until);
+            }
+            Observation::SnapshotTaken(snapshot) => {
+                self.quorum_log.taken(ctx, out, place, &self.partitions[set], snapshot);
+            }
+            Observation::SnapshotLoaded(snapshot) => {
+                self.quorum_log.loaded(ctx, out, place, &mut self.partitions[set], snapshot);
+            }
+            Observation::VotersChanged { offset, ref voters } => {
+                self.quorum_log.voters(ctx, out, place, &self.partitions[set], (offset, voters));
+                self.ctx.voters = voters.to_vec();
             }
             Observation::BrokerShuttingDown { broker, broker_epoch } => {
                 self.registrations.shutting_down(broker, broker_epoch);
             }
             Observation::QuorumLeader { epoch, start } => {
-                self.quorum.won(ctx, out, place, epoch);
-                let set = self.partition(TopicIdPartition::METADATA);
+                if let Some(voters) = self.quorum_log.voters_of(&self.partitions[set], place.node) {
+                    self.ctx.voters = voters;
+                }
                 let (ctx, out) = (&self.ctx, &mut self.findings);
+                self.quorum.won(ctx, out, place, epoch);
                 self.partitions[set].became_leader(ctx, out, place, epoch, start, Vec::new());
             }
             Observation::QuorumResigned { epoch } => {
                 self.quorum.resigned(ctx, out, place, epoch);
-                let set = self.partition(TopicIdPartition::METADATA);
                 self.partitions[set].stopped_leading(place.node);
             }
             Observation::BrokerRegistered { broker, broker_epoch } => {
@@ -289,6 +323,9 @@ impl WhiteBox {
     /// `node` may have lost bytes that it had written. For a power loss or a wipe this says that the process ended, too.
     pub fn node_lost(&mut self, node: NodeId, at: SimTime, kind: LossKind) {
         self.ctx.losses.push(Loss { node, at, kind });
+        if kind == LossKind::PowerLoss {
+            self.registrations.lost_power(node);
+        }
         for set in &mut self.partitions {
             let rules = self.ctx.rules(set.id());
             if kind == LossKind::PowerLoss {
@@ -306,6 +343,7 @@ impl WhiteBox {
         }
         if kind == LossKind::DiskWipe {
             self.quorum.wiped(node);
+            self.quorum_log.wiped(node);
         }
         if matches!(kind, LossKind::PowerLoss | LossKind::DiskWipe) {
             self.node_down(node, at);

@@ -94,6 +94,8 @@ pub struct Judged {
     pub checks: Vec<CheckResult>,
     /// How many operations it has.
     pub operations: usize,
+    /// The most that a reader was behind, in a history of our own; `None` elsewhere, and when none was.
+    pub lag: Option<crate::RealtimeLag>,
 }
 
 impl Judged {
@@ -102,7 +104,7 @@ impl Judged {
         if operations == 0 {
             reasons = vec!["the history has no operation".to_owned()];
         }
-        Judged { model, verdict, reasons, checks, operations }
+        Judged { model, verdict, reasons, checks, operations, lag: None }
     }
 }
 
@@ -162,11 +164,13 @@ fn judge_json(text: &str, options: &Options) -> Result<Judged, String> {
     let (context, history) = crate::read_recording(text)?;
     let context = context.unwrap_or_default();
     let model = options.model.unwrap_or(Model::Kafka);
-    match model {
-        Model::Kafka => Ok(Judged::of(Some(model), history.ops.len(), crate::judge(&history, &context))),
-        Model::Log => Ok(Judged::of(Some(model), history.ops.len(), crate::judge_log(&history, &context))),
-        _ => Err(format!("JSON lines hold Kafka's operations; model {model} judges EDN and Jepsen's log")),
-    }
+    let checks = match model {
+        Model::Kafka => crate::judge(&history, &context),
+        Model::Log => crate::judge_log(&history, &context),
+        _ => return Err(format!("JSON lines hold Kafka's operations; model {model} judges EDN and Jepsen's log")),
+    };
+    let lag = crate::realtime_lag(&history);
+    Ok(Judged { lag, ..Judged::of(Some(model), history.ops.len(), checks) })
 }
 
 /// As what operations look, by the first that is telling.

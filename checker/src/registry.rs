@@ -201,6 +201,12 @@ checks! {
     REGISTRATION_EPOCHS = WhiteBox "registration-epochs" "W-R2" false,
         "Every change of a partition adds one to its partition epoch, a change of leader adds one to its leader epoch, and neither ever falls.",
         "KIP-320, KIP-497";
+    REASSIGNMENT = WhiteBox "reassignment" "W-R24" false,
+        "Replicas come only as a reassignment brings them, go with a new leader epoch, and it ends when all its targets are in the ISR or is taken back.",
+        "KIP-455; KIP-631";
+    ELIGIBLE_LEADERS = WhiteBox "eligible-leaders" "W-R4 W-R19 W-R20" false,
+        "Eligible leader replicas left the ISR while it was below min.insync.replicas, and lost no power since; without any, it is known who was last.",
+        "KIP-966";
     REGISTRATION_AGREEMENT = WhiteBox "registration-agreement" "W-R23" false,
         "All nodes replay the same registrations: one partition epoch means one leader, one ISR, one set of replicas.",
         "KIP-500, KIP-631 (state machine safety)";
@@ -246,6 +252,18 @@ checks! {
     CONTROLLER_ANSWER = WhiteBox "controller-answer" "W-K16" false,
         "The controller answers a request once the records that the answer rests on are committed.",
         "KIP-631";
+    QUORUM_SNAPSHOT = WhiteBox "quorum-snapshot" "W-K10 W-K11 W-K12" false,
+        "A snapshot stands for committed metadata records, is the same wherever it is taken, is loaded by no leader, and a log begins only where one ends.",
+        "KIP-630";
+    VOTER_CHANGES = WhiteBox "voter-changes" "W-K13" false,
+        "Voters change one at a time, by a leader that has committed in its epoch, once the change before is committed and who joins has caught up.",
+        "KIP-853";
+    DELETED_SEGMENTS = WhiteBox "deleted-segments" "W-S9" false,
+        "Retention deletes whole segments, the oldest first, only committed ones, and never the active one.",
+        "retention.ms, retention.bytes; KIP-107";
+    CLEANED_RANGE = WhiteBox "cleaned-range" "W-S7" false,
+        "The cleaner rewrites only what is committed, and not the active segment.",
+        "cleanup.policy=compact";
     PRODUCER_SEQUENCE = WhiteBox "producer-sequence" "W-S6" false,
         "A producer's batches continue its sequence in a partition's log: epochs never fall, a new one begins at 0, none is left out or repeated.",
         "KIP-98, KIP-360";
@@ -310,6 +328,9 @@ checks! {
     EPOCH_CACHE = End "epoch-cache" "W-S3" false,
         "The leader epoch checkpoint of a log rises in epoch and offset, and says where each epoch of its batches begins.",
         "KIP-101";
+    REASSIGNMENTS_END = End "reassignments-end" "V9" false,
+        "Once faults end, every reassignment comes to its end or is taken back.",
+        "KIP-455 (EventuallyReassignmentCompletes)";
     GROUPS_STABLE = End "groups-stable" "V7" false,
         "Once faults end, every group with members is stable and reads every partition it subscribes to.",
         "KIP-848 (EventuallyConverges)";

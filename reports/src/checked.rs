@@ -40,6 +40,7 @@ fn one(checked: &Checked) -> Value {
         "error": checked.judged.as_ref().err(),
         "model": judged.and_then(|judged| judged.model).map(|model| model.to_string()),
         "operations": judged.map_or(0, |judged| judged.operations),
+        "realtime_lag_ms": judged.and_then(|judged| judged.lag).map(|lag| lag.ns() / 1_000_000),
         "reasons": judged.map_or(&[][..], |judged| &judged.reasons),
         "checks": checks.iter().map(check).collect::<Vec<_>>(),
         "violations": checks.iter().flat_map(|check| &check.violations).map(violation).collect::<Vec<_>>(),

@@ -22,6 +22,7 @@ pub fn run_json(report: &RunReport) -> Value {
         "marks": report.marks,
         "story": report.story,
         "traffic": report.traffic,
+        "realtime_lag_ms": report.realtime_lag_ms,
         "reproduce": report.reproduce,
         "faults": report.faults.iter().map(|fault| json!({
             "kind": fault.kind,

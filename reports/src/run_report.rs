@@ -36,6 +36,8 @@ pub struct RunReport {
     pub story: Vec<String>,
     /// What clients did, in one line.
     pub traffic: String,
+    /// The longest that a record was known to be there before a reader asked for it, milliseconds (B21); `None` if none was.
+    pub realtime_lag_ms: Option<u64>,
     /// The line that runs this again.
     pub reproduce: String,
 }

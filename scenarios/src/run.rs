@@ -601,6 +601,7 @@ fn empty(scenario: &Scenario, seed: u64, options: &Options) -> RunReport {
         violations: Vec::new(),
         story: Vec::new(),
         traffic: String::new(),
+        realtime_lag_ms: None,
         reproduce: match options.bug {
             None => format!("cargo trial run {named} --seed {seed:016x}{until}"),
             Some(bug) => format!("{MUSEUM} run {named} --seed {seed:016x}{until} --bug {}", bug.id()),
@@ -647,6 +648,7 @@ fn judge(scenario: &Scenario, seed: u64, options: &Options, brought: Brought, pa
         .view(|view| story::tell(view, &brought.faults, brought.zero.0, ms(brought.healed), brought.converged.map(ms)));
     report.faults = brought.faults;
     report.marks = marks;
+    report.realtime_lag_ms = checker::realtime_lag(&history).map(|lag| lag.ns() / 1_000_000);
     report.traffic = traffic(&history, acked, read, &brought.shared.refusals());
     report
 }

@@ -19,8 +19,8 @@ pub use ids::{
     TransactionalId, Uuid,
 };
 pub use observation::{
-    CoordinatorKind, GroupState, MemberFact, Observation, Observer, ReplicaRole, Silent, TransactionFact,
-    TransactionState,
+    CoordinatorKind, GroupState, MemberFact, Observation, Observer, QuorumSnapshot, ReplicaRole, Silent,
+    TransactionFact, TransactionState,
 };
 pub use offset::{Offset, OffsetAndEpoch};
 pub use time::{MonoTime, WallTime};

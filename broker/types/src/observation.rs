@@ -89,6 +89,27 @@ pub enum Observation {
         log_start: Offset,
     },
 
+    /// Whole segments at the log's beginning were deleted, by retention or because the log starts later (`cleanup.policy`).
+    SegmentsDeleted {
+        /// The partition.
+        partition: TopicIdPartition,
+        /// Base offset of the first, inclusive.
+        from: Offset,
+        /// End of the last, exclusive.
+        until: Offset,
+        /// Base offset of the active segment then.
+        active: Offset,
+    },
+    /// The cleaner rewrote the segments below an offset, keeping the last record of each key (`cleanup.policy=compact`).
+    Cleaned {
+        /// The partition.
+        partition: TopicIdPartition,
+        /// End of what was rewritten, exclusive.
+        until: Offset,
+        /// Base offset of the active segment then.
+        active: Offset,
+    },
+
     // ---- one partition's replica
     /// This broker now leads the partition.
     BecameLeader {
@@ -194,6 +215,18 @@ pub enum Observation {
         epoch: LeaderEpoch,
     },
 
+    /// The node wrote down the state that the metadata log comes to below an offset (KIP-630).
+    SnapshotTaken(QuorumSnapshot),
+    /// The node took a snapshot of another's in place of its own log, which begins anew where the snapshot ends.
+    SnapshotLoaded(QuorumSnapshot),
+    /// The leader of the quorum appended a record that changes the set of voters (KIP-853): it counts from there on.
+    VotersChanged {
+        /// The record's offset.
+        offset: Offset,
+        /// All voters from there on.
+        voters: Box<[NodeId]>,
+    },
+
     // ---- what the active controller decided; said when the records are committed
     /// A broker's registration was committed: the first one of its process. One that only amends it is not told.
     BrokerRegistered {
@@ -242,6 +275,14 @@ pub enum Observation {
         isr: Box<[BrokerId]>,
         /// All replicas, in assignment order.
         replicas: Box<[BrokerId]>,
+        /// Replicas that a reassignment brings; part of `replicas`.
+        adding: Box<[BrokerId]>,
+        /// Replicas that a reassignment takes away; part of `replicas`.
+        removing: Box<[BrokerId]>,
+        /// Eligible leader replicas (KIP-966).
+        elr: Box<[BrokerId]>,
+        /// Those that were eligible last and are no longer (KIP-966).
+        last_known_elr: Box<[BrokerId]>,
         /// The leader was not in the former ISR.
         unclean: bool,
     },
@@ -322,6 +363,17 @@ pub enum Observation {
         /// Lower case, words joined by hyphens.
         name: &'static str,
     },
+}
+
+/// A snapshot of the metadata log.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct QuorumSnapshot {
+    /// End of the records that it stands for, exclusive.
+    pub end: Offset,
+    /// The epoch of the last of them.
+    pub epoch: LeaderEpoch,
+    /// Hash over what they come to: two snapshots of one end have one digest.
+    pub digest: u64,
 }
 
 /// What is coordinated.

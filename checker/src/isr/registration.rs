@@ -7,13 +7,14 @@ use crate::context::{Context, seconds};
 use crate::convergence::ImageEnd;
 use crate::findings::Findings;
 use crate::history::SimTime;
+use crate::isr::{eligible, reassignment};
 use crate::registry::{
     BROKER_EPOCHS, CLEAN_ELECTION, ISR_OF_REPLICAS, ISR_UNFENCED, LEADER_IN_ISR, REGISTRATION_AGREEMENT,
     REGISTRATION_EPOCHS,
 };
 use crate::replication::replica_set::Place;
 use broker_types::{BrokerEpoch, LeaderEpoch, NodeId, PartitionEpoch, TopicIdPartition};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Most registrations remembered, over all partitions.
 const REMEMBERED: usize = 400_000;
@@ -34,18 +35,41 @@ pub struct Registration {
     pub isr: Box<[NodeId]>,
     /// All replicas, in assignment order.
     pub replicas: Box<[NodeId]>,
+    /// Those that a reassignment brings.
+    pub adding: Box<[NodeId]>,
+    /// Those that a reassignment takes away.
+    pub removing: Box<[NodeId]>,
+    /// Eligible leader replicas (KIP-966).
+    pub elr: Box<[NodeId]>,
+    /// Those that were eligible last and are no longer (KIP-966).
+    pub last_known_elr: Box<[NodeId]>,
 }
 
 impl Registration {
     pub(crate) fn tell(&self, ctx: &Context) -> String {
-        format!(
+        let mut text = format!(
             "partition epoch {}: leader {} in leader epoch {}, ISR {}, replicas {}",
             self.partition_epoch,
             self.leader.map_or("none".to_owned(), |leader| ctx.node_name(leader)),
             self.leader_epoch,
             ctx.node_names(&self.isr),
             ctx.node_names(&self.replicas)
-        )
+        );
+        let more = [
+            ("adding", &self.adding),
+            ("removing", &self.removing),
+            ("ELR", &self.elr),
+            ("last known ELR", &self.last_known_elr),
+        ];
+        for (what, nodes) in more.into_iter().filter(|(_, nodes)| !nodes.is_empty()) {
+            text.push_str(&format!(", {what} {}", ctx.node_names(nodes)));
+        }
+        text
+    }
+
+    /// A reassignment is under way.
+    pub(crate) fn is_reassigning(&self) -> bool {
+        !self.adding.is_empty() || !self.removing.is_empty()
     }
 }
 
@@ -57,7 +81,16 @@ struct Telling {
     /// Broker epoch, and whether it is fenced.
     brokers: BTreeMap<NodeId, (BrokerEpoch, bool)>,
     /// Brokers fenced whose partitions are still to be looked at.
-    fenced: Vec<(SimTime, NodeId)>,
+    fenced: Vec<Fenced>,
+}
+
+/// A broker that was fenced, or registered and not yet unfenced.
+#[derive(Clone, Copy, Debug)]
+struct Fenced {
+    at: SimTime,
+    broker: NodeId,
+    /// It was registered after a power loss: it may lack what it had.
+    unclean: bool,
 }
 
 /// What all controllers told.
@@ -72,6 +105,8 @@ pub(crate) struct Registrations {
     took_over: Vec<(SimTime, NodeId, TopicIdPartition, LeaderEpoch)>,
     /// Brokers that are about to stop, by the broker epoch in which they said so.
     stopping: BTreeMap<NodeId, BrokerEpoch>,
+    /// Brokers that lost power since they were registered last.
+    lost_power: BTreeSet<NodeId>,
 }
 
 impl Registrations {
@@ -127,6 +162,11 @@ impl Registrations {
     /// A broker is about to stop.
     pub(crate) fn shutting_down(&mut self, broker: NodeId, epoch: BrokerEpoch) {
         self.stopping.insert(broker, epoch);
+    }
+
+    /// A node lost power: if it is a broker, what it registers next is no clean start.
+    pub(crate) fn lost_power(&mut self, node: NodeId) {
+        self.lost_power.insert(node);
     }
 
     /// Whoever leads was registered to, in that epoch.
@@ -195,6 +235,7 @@ impl Registrations {
             });
         }
         self.brokers.insert(broker, (epoch, true));
+        let unclean = self.lost_power.remove(&broker);
         let telling = self.telling(place);
         if let Some((former, _)) = telling.brokers.insert(broker, (epoch, true)) {
             out.opportunity(BROKER_EPOCHS, 1);
@@ -207,7 +248,7 @@ impl Registrations {
         } else {
             out.opportunity(BROKER_EPOCHS, 1);
         }
-        telling.fenced.push((place.at, broker));
+        telling.fenced.push(Fenced { at: place.at, broker, unclean });
     }
 
     pub(crate) fn fenced(
@@ -221,21 +262,22 @@ impl Registrations {
         self.settle_fenced(ctx, out, place);
         self.brokers.insert(broker, (epoch, is_fenced));
         for telling in self.tellings.values_mut() {
-            telling.fenced.retain(|(_, fenced)| *fenced != broker);
+            telling.fenced.retain(|fenced| fenced.broker != broker);
         }
         let telling = self.telling(place);
         telling.brokers.insert(broker, (epoch, is_fenced));
-        telling.fenced.retain(|(_, fenced)| *fenced != broker);
+        telling.fenced.retain(|fenced| fenced.broker != broker);
         if is_fenced {
-            telling.fenced.push((place.at, broker));
+            telling.fenced.push(Fenced { at: place.at, broker, unclean: false });
         }
     }
 
-    /// W-R5, the half about leaving: some time after a broker was fenced it is in no ISR but as the last.
+    /// W-R5, the half about leaving: some time after a broker was fenced it is in no ISR but as the last. With eligible leader
+    /// replicas (W-R19) one that lost power is in none at all, nor eligible.
     fn settle_fenced(&mut self, ctx: &Context, out: &mut Findings, place: Place) {
         self.telling(place);
         let Some(telling) = self.tellings.get_mut(&place.node) else { return };
-        while let Some((fenced_at, broker)) = telling.fenced.first().copied() {
+        while let Some(Fenced { at: fenced_at, broker, unclean }) = telling.fenced.first().copied() {
             if place.at.0 < fenced_at.0.saturating_add(FENCING_TAKES_NS) {
                 return;
             }
@@ -253,6 +295,9 @@ impl Registrations {
                         vec![format!("{name}: {node}, fenced since {at}, is still there: {}", known.tell(ctx))]
                     });
                 }
+                if unclean && ctx.elr {
+                    eligible::check_unclean(ctx, out, (*partition, known), broker, fenced_at);
+                }
             }
         }
     }
@@ -268,24 +313,24 @@ impl Registrations {
         let controllers: Vec<(NodeId, u32)> = self.tellings.iter().map(|(node, t)| (*node, t.incarnation)).collect();
         for (node, incarnation) in controllers {
             // What was fenced in the last moment of the run has had no time.
-            let last = self.tellings[&node].fenced.last().map_or(SimTime(0), |(at, _)| *at);
+            let last = self.tellings[&node].fenced.last().map_or(SimTime(0), |fenced| fenced.at);
             self.settle_fenced(ctx, out, Place { at: last, node, incarnation });
         }
     }
 }
 
 /// One step from a registration to the next.
-struct Step<'a> {
-    ctx: &'a Context,
-    at: SimTime,
-    partition: TopicIdPartition,
-    old: Option<&'a Registration>,
-    new: &'a Registration,
-    unclean: bool,
+pub(super) struct Step<'a> {
+    pub(super) ctx: &'a Context,
+    pub(super) at: SimTime,
+    pub(super) partition: TopicIdPartition,
+    pub(super) old: Option<&'a Registration>,
+    pub(super) new: &'a Registration,
+    pub(super) unclean: bool,
 }
 
 impl Step<'_> {
-    fn tell(&self, what: &str) -> Vec<String> {
+    pub(super) fn tell(&self, what: &str) -> Vec<String> {
         let mut lines = vec![
             format!("{}: {what}, at {}", self.ctx.partition_name(self.partition), seconds(self.at)),
             format!("now {}", self.new.tell(self.ctx)),
@@ -320,6 +365,8 @@ impl Step<'_> {
         if let Some(wrong) = wrong {
             out.find(ISR_OF_REPLICAS, ctx, None, at, || self.tell(&wrong));
         }
+        reassignment::check(self, out);
+        eligible::check(self, out);
         let Some(old) = self.old else { return };
         for joined in new.isr.iter().filter(|member| !old.isr.contains(member)) {
             out.opportunity(ISR_UNFENCED, 1);
@@ -360,11 +407,9 @@ impl Step<'_> {
     fn check_election(&self, out: &mut Findings, old: &Registration) {
         let (ctx, new) = (self.ctx, self.new);
         let Some(leader) = new.leader.filter(|_| new.leader != old.leader) else { return };
-        if ctx.elr && old.isr.is_empty() {
-            return;
-        }
         out.opportunity(CLEAN_ELECTION, 1);
-        if !old.isr.contains(&leader) || self.unclean {
+        let is_clean = old.isr.contains(&leader) && !self.unclean;
+        if !is_clean && !eligible::may_lead(ctx, old, leader) {
             let allowed = ctx.rules(self.partition).unclean_election.then_some("unclean-election");
             let what = || self.tell(&format!("{} was elected from outside the ISR", ctx.node_name(leader)));
             out.find(CLEAN_ELECTION, ctx, allowed, Some(self.at), what);

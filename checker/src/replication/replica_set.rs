@@ -35,6 +35,8 @@ struct Replica {
     led_to: Option<(LeaderEpoch, Offset)>,
     /// Its own high watermark, as it said last in this incarnation.
     high_watermark: i64,
+    /// The one that its log was opened with.
+    recovered: Offset,
     /// Whom it follows, and in which epoch.
     following: Option<(NodeId, LeaderEpoch)>,
     /// Where its next batch is in the canon.
@@ -151,6 +153,7 @@ impl ReplicaSet {
                     verified_to: 0,
                     led_to: None,
                     high_watermark: 0,
+                    recovered: Offset(0),
                     following: None,
                     hint: 0,
                 });
@@ -204,6 +207,7 @@ impl ReplicaSet {
         replica.log.extend(end.0, UNKNOWN);
         replica.log.set_start(start.0);
         replica.verified_to = replica.verified_to.min(end.0);
+        replica.recovered = high_watermark;
     }
 
     /// W-S10: a process that ends, and even a node that loses power, leaves a log that begins, is committed and ends in
@@ -451,6 +455,30 @@ impl ReplicaSet {
     pub(crate) fn log_of(&self, node: NodeId) -> Option<&Runs> {
         let replica = self.replicas.iter().find(|replica| replica.node == node)?;
         (!replica.lossy).then_some(&replica.log)
+    }
+
+    /// The highest high watermark that `node` knows to be its own.
+    pub(crate) fn high_watermark_of(&self, node: NodeId) -> Offset {
+        let replica = self.replicas.iter().find(|replica| replica.node == node);
+        replica.map_or(Offset(0), |replica| {
+            let led = replica.led_to.map_or(Offset(0), |(_, to)| to);
+            led.max(replica.recovered).max(Offset(replica.high_watermark))
+        })
+    }
+
+    /// The log of `place`'s node begins at `start` at the earliest.
+    pub(crate) fn starts_at(&mut self, place: Place, start: Offset) {
+        let at = self.replica(place);
+        let log = &mut self.replicas[at].log;
+        log.set_start(start.0.max(log.start()));
+    }
+
+    /// The log of `place`'s node is empty, and goes on at `start`.
+    pub(crate) fn begins_anew(&mut self, place: Place, start: Offset) {
+        let at = self.replica(place);
+        let replica = &mut self.replicas[at];
+        replica.log.reset(start.0);
+        (replica.settled, replica.lossy, replica.verified_to) = (true, false, start.0);
     }
 
     /// The last high watermark that `node` set as leader of `epoch`; where the epoch begins if it set none.

@@ -3,7 +3,7 @@
 mod black_box;
 mod goldens;
 mod recording;
-mod reference;
+pub(crate) mod reference;
 mod the_end;
 mod white_box;
 

@@ -363,7 +363,7 @@ impl Cluster {
 }
 
 /// A record as most are sent.
-pub(super) fn sent(at: i32, value: ValueId) -> Send {
+pub(crate) fn sent(at: i32, value: ValueId) -> Send {
     Send {
         partition: partition(at),
         value,

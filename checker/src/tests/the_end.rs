@@ -42,6 +42,10 @@ fn well() -> EndState {
         partition_epoch: PartitionEpoch(9),
         isr: [1, 2, 3].map(NodeId).into(),
         replicas: [1, 2, 3].map(NodeId).into(),
+        adding: Box::default(),
+        removing: Box::default(),
+        elr: Box::default(),
+        last_known_elr: Box::default(),
     };
     let image = |node: i32| ImageEnd {
         node: NodeId(node),
@@ -68,6 +72,13 @@ fn well() -> EndState {
 type Change = fn(&mut EndState);
 
 const CHANGES: &[(&str, Change)] = &[
+    ("reassignments-end", |end| {
+        for image in &mut end.images {
+            for known in image.partitions.values_mut() {
+                known.adding = [NodeId(3)].into();
+            }
+        }
+    }),
     ("leader-everywhere", |end| end.partitions[0].leader = None),
     ("leader-everywhere", |end| end.partitions[0].leader = Some(NodeId(9))),
     ("isr-full", |end| end.partitions[0].isr.truncate(2)),

@@ -377,6 +377,11 @@ fn kind_of(fact: &Observation) -> u16 {
         Observation::OffsetCommitted { .. } => 30,
         Observation::TransactionChanged(_) => 31,
         Observation::TransactionMarker { .. } => 32,
+        Observation::SegmentsDeleted { .. } => 33,
+        Observation::Cleaned { .. } => 34,
+        Observation::SnapshotTaken(_) => 35,
+        Observation::SnapshotLoaded(_) => 36,
+        Observation::VotersChanged { .. } => 37,
     };
     sim::trace::kind::FIRST_FREE + index
 }

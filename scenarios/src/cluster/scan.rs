@@ -93,6 +93,10 @@ fn images(cluster: &Cluster) -> Vec<ImageEnd> {
                 partition_epoch: known.partition_epoch,
                 isr: known.isr.clone().into(),
                 replicas: known.replicas.clone().into(),
+                adding: known.adding.clone().into(),
+                removing: known.removing.clone().into(),
+                elr: known.elr.clone().into(),
+                last_known_elr: known.last_known_elr.clone().into(),
             };
             (id, registration)
         });

@@ -266,8 +266,16 @@ impl View {
     }
 
     fn partition_changed(&mut self, at_ns: u64, node: NodeId, fact: &Observation) {
-        let Observation::PartitionChanged { partition, leader, leader_epoch, partition_epoch, isr, replicas, unclean } =
-            fact
+        let Observation::PartitionChanged {
+            partition,
+            leader,
+            leader_epoch,
+            partition_epoch,
+            isr,
+            replicas,
+            unclean,
+            ..
+        } = fact
         else {
             return;
         };
@@ -324,6 +332,10 @@ mod tests {
             partition_epoch: PartitionEpoch(partition_epoch),
             isr: isr.iter().map(|id| NodeId(*id)).collect(),
             replicas: [1, 2, 3].map(NodeId).into(),
+            adding: Box::default(),
+            removing: Box::default(),
+            elr: Box::default(),
+            last_known_elr: Box::default(),
             unclean: false,
         }
     }

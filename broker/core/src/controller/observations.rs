@@ -31,6 +31,10 @@ pub(super) fn observation(before: &MetadataImage, record: &MetadataRecord) -> Op
             partition_epoch: r.partition_epoch,
             isr: r.isr.clone().into(),
             replicas: r.replicas.clone().into(),
+            adding: r.adding.clone().into(),
+            removing: r.removing.clone().into(),
+            elr: r.elr.clone().into(),
+            last_known_elr: r.last_known_elr.clone().into(),
             unclean: false,
         }),
         MetadataRecord::PartitionChange(r) => {
@@ -45,6 +49,10 @@ pub(super) fn observation(before: &MetadataImage, record: &MetadataRecord) -> Op
                 unclean: new.leader.is_some_and(|leader| new.leader != old.leader && !old.isr.contains(&leader)),
                 isr: new.isr.into(),
                 replicas: new.replicas.into(),
+                adding: new.adding.into(),
+                removing: new.removing.into(),
+                elr: new.elr.into(),
+                last_known_elr: new.last_known_elr.into(),
             })
         }
         _ => None,

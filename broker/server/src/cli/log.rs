@@ -1,7 +1,7 @@
 //! Log lines on stderr, and what nodes say of themselves as such lines.
 
 use broker_env::{Disk, Env, Network, SharedEnv, Task, Timer};
-use broker_types::{MonoTime, NodeId, Observation, Observer, WallTime};
+use broker_types::{MonoTime, NodeId, Observation, Observer, QuorumSnapshot, WallTime};
 use clap::{Args, ValueEnum};
 use std::io::IsTerminal;
 use tracing::{Instrument, debug, error, info, trace};
@@ -103,13 +103,30 @@ impl Observer for Facts {
                 partition_epoch,
                 isr,
                 replicas,
+                adding,
+                removing,
+                elr,
+                last_known_elr,
                 unclean,
             } => {
                 info!(
-                    target: FACTS, %partition, ?leader, %leader_epoch, %partition_epoch, ?isr, ?replicas, unclean,
-                    "partition changed"
+                    target: FACTS, %partition, ?leader, %leader_epoch, %partition_epoch, ?isr, ?replicas, ?adding,
+                    ?removing, ?elr, ?last_known_elr, unclean, "partition changed"
                 );
             }
+            Observation::SegmentsDeleted { partition, from, until, active } => {
+                info!(target: FACTS, %partition, %from, %until, %active, "segments deleted");
+            }
+            Observation::Cleaned { partition, until, active } => {
+                info!(target: FACTS, %partition, %until, %active, "log cleaned");
+            }
+            Observation::SnapshotTaken(QuorumSnapshot { end, epoch, .. }) => {
+                info!(target: FACTS, %end, %epoch, "snapshot taken");
+            }
+            Observation::SnapshotLoaded(QuorumSnapshot { end, epoch, .. }) => {
+                info!(target: FACTS, %end, %epoch, "snapshot loaded");
+            }
+            Observation::VotersChanged { offset, voters } => info!(target: FACTS, %offset, ?voters, "voters changed"),
             Observation::IsrProposed { partition, leader_epoch, partition_epoch, isr } => {
                 info!(target: FACTS, %partition, %leader_epoch, %partition_epoch, ?isr, "ISR proposed");
             }
