@@ -357,24 +357,22 @@ impl<'a> Reader<'a> {
             };
             // Hands the finished form to whatever waits for it.
             loop {
-                match stack.pop() {
+                match stack.last_mut() {
                     None => return Ok(Some(value)),
-                    Some((Open::Discard, _)) => break,
+                    Some((Open::List(items) | Open::Vector(items) | Open::Set(items) | Open::Map(items), _)) => {
+                        items.push(value);
+                        break;
+                    }
                     Some((Open::Tag(tag), place)) => {
                         if matches!(value.kind, Kind::Map(_)) && !tag.starts_with(':') {
                             value.line = place.line;
                         } else {
                             value = Value { line: place.line, kind: Kind::Tagged(tag, Box::new(value)) };
                         }
+                        stack.pop();
                     }
-                    Some((mut open, place)) => {
-                        match &mut open {
-                            Open::List(items) | Open::Vector(items) | Open::Set(items) | Open::Map(items) => {
-                                items.push(value);
-                            }
-                            Open::Tag(_) | Open::Discard => {}
-                        }
-                        stack.push((open, place));
+                    Some((Open::Discard, _)) => {
+                        stack.pop();
                         break;
                     }
                 }
@@ -421,24 +419,33 @@ impl<'a> Reader<'a> {
         let Some((open, opened)) = stack.pop() else {
             return Err(self.error(here, format!("`{}` closes nothing", char::from(found))));
         };
-        let since = self.error(opened, "");
-        let since = format!("{} of line {}, column {}", open.name(), since.line, since.column);
+        let since = |open: &Open<'a>| {
+            let since = self.error(opened, "");
+            format!("{} of line {}, column {}", open.name(), since.line, since.column)
+        };
         match open.closed_by() {
-            Some(wanted) if wanted == found => self.place.at += 1,
+            Some(wanted) if wanted == found => {}
             Some(wanted) => {
-                let (wanted, found) = (char::from(wanted), char::from(found));
+                let (wanted, found, since) = (char::from(wanted), char::from(found), since(&open));
                 return Err(self.error(here, format!("`{wanted}` is expected, to close {since}, not `{found}`")));
             }
-            None => return Err(self.error(here, format!("{since} wants a form, and there is none"))),
+            None => return Err(self.error(here, format!("{} wants a form, and there is none", since(&open)))),
         }
+        if let Open::Map(items) = &open
+            && items.len() % 2 == 1
+        {
+            let key = items.last().map(Value::to_string).unwrap_or_default();
+            return Err(self.error(here, format!("key {key} of {} has no value", since(&open))));
+        }
+        self.place.at += 1;
+        let kept = |mut items: Vec<Value<'a>>| {
+            items.shrink_to_fit();
+            items
+        };
         let kind = match open {
-            Open::List(items) => Kind::List(items),
-            Open::Vector(items) => Kind::Vector(items),
-            Open::Set(items) => Kind::Set(items),
-            Open::Map(items) if items.len() % 2 == 1 => {
-                let key = items.last().map(Value::to_string).unwrap_or_default();
-                return Err(self.error(here, format!("key {key} of {since} has no value")));
-            }
+            Open::List(items) => Kind::List(kept(items)),
+            Open::Vector(items) => Kind::Vector(kept(items)),
+            Open::Set(items) => Kind::Set(kept(items)),
             Open::Map(items) => {
                 let mut items = items.into_iter();
                 Kind::Map(std::iter::from_fn(|| Some((items.next()?, items.next()?))).collect())

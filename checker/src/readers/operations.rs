@@ -21,9 +21,9 @@ pub struct Operation<'a> {
     pub invoked: u32,
     /// The place of the return; `None` when there is none.
     pub returned: Option<u32>,
-    /// The map of the invocation.
+    /// The map of the invocation, without what the fields above say.
     pub call: Value<'a>,
-    /// The map of the return.
+    /// The map of the return, likewise.
     pub completion: Option<Value<'a>>,
 }
 
@@ -140,7 +140,7 @@ pub(super) fn pair<'a>(entries: impl Iterator<Item = Result<Value<'a>, String>>)
                 outcome: Outcome::Unknown,
                 invoked: place,
                 returned: None,
-                call: map,
+                call: kept(map),
                 completion: None,
             });
         } else {
@@ -167,11 +167,20 @@ pub(super) fn pair<'a>(entries: impl Iterator<Item = Result<Value<'a>, String>>)
                 _ => Outcome::Unknown,
             };
             operation.returned = Some(place);
-            operation.completion = Some(map);
+            operation.completion = Some(kept(map));
         }
         place = place.checked_add(1).ok_or("more lines than this can count")?;
     }
     Ok(operations)
+}
+
+/// A map without what every line says: half of the memory that a history of short operations takes.
+fn kept(mut map: Value<'_>) -> Value<'_> {
+    if let Kind::Map(pairs) = &mut map.kind {
+        pairs.retain(|(key, _)| !matches!(key.keyword(), Some("type" | "f" | "process" | "time" | "index")));
+        pairs.shrink_to_fit();
+    }
+    map
 }
 
 /// `:index` rises; without one, `:time` does not fall.
