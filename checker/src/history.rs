@@ -117,6 +117,9 @@ pub struct Send {
     /// The identity of the record's key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<u64>,
+    /// It has no value: it deletes its key, and compaction may take it once nothing older of that key is left.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_tombstone: bool,
     /// What the record says that its key's account holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub balance: Option<i64>,
@@ -241,6 +244,10 @@ pub struct Assign {
     pub generation: i32,
     /// Which of the two.
     pub protocol: GroupProtocol,
+    /// `group.instance.id` of a static member (KIP-345): who joins with it takes the place of who had it before, in the same
+    /// generation, and fences him.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
     /// All that it holds. Empty: nothing any more.
     pub partitions: Vec<TopicIdPartition>,
 }

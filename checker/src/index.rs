@@ -195,7 +195,7 @@ impl<'a> Index<'a> {
     }
 
     /// Compaction may have taken `value` from `offset`: a later record of its key may be there, or its transaction may not
-    /// have committed. Nobody knows this of a record without a known key.
+    /// have committed, or it only deletes its key. Nobody knows this of a record without a known key.
     pub(crate) fn may_be_compacted(
         &self,
         ctx: &Context,
@@ -209,7 +209,7 @@ impl<'a> Index<'a> {
         let Some((at, _, send)) = self.sender(partition, value) else { return false };
         let counts = self.transactions.of(at).is_none_or(|transaction| transaction.fate == Fate::Committed);
         let last = |key: u64| self.partitions.get(&partition).and_then(|view| view.last_of_key.get(&key));
-        !counts || send.key.is_none_or(|key| last(key).is_some_and(|last| *last > offset))
+        !counts || send.is_tombstone || send.key.is_none_or(|key| last(key).is_some_and(|last| *last > offset))
     }
 
     pub(crate) fn op(&self, at: u32) -> &'a Op {
@@ -454,10 +454,11 @@ impl Index<'_> {
                 let told: Vec<String> = fetch.offsets.iter().copied().map(offset).collect();
                 (format!("was told of group {}: {}", fetch.group, told.join(", ")), None)
             }
-            OpKind::Assign(Assign { group, generation, partitions, .. }) => {
+            OpKind::Assign(Assign { group, generation, partitions, instance, .. }) => {
                 let held: Vec<String> = partitions.iter().map(|at| ctx.partition_name(*at)).collect();
                 let held = if held.is_empty() { "nothing".to_owned() } else { held.join(", ") };
-                (format!("was assigned for group {group} in generation {generation}: {held}"), None)
+                let who = instance.as_ref().map_or(String::new(), |instance| format!(" as instance {instance}"));
+                (format!("was assigned for group {group} in generation {generation}{who}: {held}"), None)
             }
             OpKind::Topic(request) => {
                 let what = match request.ask {

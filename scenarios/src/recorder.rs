@@ -69,6 +69,7 @@ impl Recorder {
             error: None,
             source: None,
             key: None,
+            is_tombstone: false,
             balance: None,
         };
         self.push(session, at, None, Outcome::Unknown, OpKind::Send(send))

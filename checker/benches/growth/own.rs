@@ -26,6 +26,7 @@ fn send(value: u64) -> Op {
         error: None,
         source: None,
         key: None,
+        is_tombstone: false,
         balance: None,
     };
     Op {

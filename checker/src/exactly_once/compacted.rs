@@ -1,7 +1,5 @@
 //! T11: compaction takes what a later record of the same key replaces, and nothing else. That no aborted record is there
-//! afterwards, `aborted-read` sees.
-//!
-//! Keys are never deleted here: no workload sends tombstones.
+//! afterwards, `aborted-read` sees. A tombstone deletes its key: it is taken itself once nothing older of the key is left.
 
 use super::final_reads::committed;
 use super::transactions::Fate;
@@ -40,12 +38,14 @@ fn last_values(
             last.insert(key, *offset);
         }
     }
+    let deleted = deleted(index, view);
     for at in &view.sends {
         let (op, send) = index.send(*at);
         let Some((key, offset)) = send.key.zip(index.acknowledged(*at)) else { continue };
         result.opportunity(1);
         let there = last.get(&key).copied();
-        if there.is_some_and(|there| there >= offset) {
+        let is_deleted = there.is_none() && deleted.get(&key).is_some_and(|tombstone| *tombstone >= offset);
+        if is_deleted || there.is_some_and(|there| there >= offset) {
             continue;
         }
         let trimmed = ctx.rules(partition).may_be_trimmed && offset < view.log_start;
@@ -58,4 +58,18 @@ fn last_values(
             vec![index.tell_send(ctx, *at), what]
         });
     }
+}
+
+/// By key: where its last tombstone may lie.
+fn deleted(index: &Index<'_>, view: &PartitionView) -> BTreeMap<u64, Offset> {
+    let mut last: BTreeMap<u64, Offset> = BTreeMap::new();
+    for at in &view.sends {
+        let (op, send) = index.send(*at);
+        let is_aborted = index.transactions.of(*at).is_some_and(|transaction| transaction.fate == Fate::Aborted);
+        if let Some(key) = send.key.filter(|_| send.is_tombstone && op.outcome != Outcome::Fail && !is_aborted) {
+            let place = last.entry(key).or_insert(Offset::ZERO);
+            *place = (*place).max(send.offset.unwrap_or(Offset(i64::MAX)));
+        }
+    }
+    last
 }

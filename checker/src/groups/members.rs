@@ -90,8 +90,8 @@ impl GroupView {
     }
 }
 
-impl Index<'_> {
-    pub(crate) fn assign(&self, at: u32) -> &Assign {
+impl<'a> Index<'a> {
+    pub(crate) fn assign(&self, at: u32) -> &'a Assign {
         match &self.ops[at as usize].kind {
             OpKind::Assign(assign) => assign,
             _ => unreachable!("operation {at} is listed as an assignment"),

@@ -7,6 +7,8 @@
 //!   one commits nothing once its successor has polled.
 //! - KIP-848: a partition is given to a member once the one before has let go of it, or was fenced. So while a session holds a
 //!   partition, it commits nothing once another has been given it in a later epoch.
+//! - A static member (KIP-345) takes the place of who had its instance before, in the same generation: that one is fenced, and commits
+//!   nothing from then on.
 
 use super::members::{GroupView, forgotten};
 use crate::context::Context;
@@ -19,8 +21,10 @@ use std::collections::BTreeMap;
 
 /// A session holds a partition, from one assignment that has it to the first that has it no more.
 #[derive(Clone, Copy)]
-struct Holding {
+struct Holding<'a> {
     session: SessionId,
+    /// `group.instance.id`.
+    instance: Option<&'a str>,
     protocol: GroupProtocol,
     /// The assignment it began with, and the last that had it: places in the history.
     first: u32,
@@ -37,7 +41,7 @@ struct Holding {
     polled: Option<SimTime>,
 }
 
-type Holdings = BTreeMap<TopicIdPartition, Vec<Holding>>;
+type Holdings<'a> = BTreeMap<TopicIdPartition, Vec<Holding<'a>>>;
 
 /// `double-ownership`.
 pub(crate) fn check(index: &Index<'_>, ctx: &Context) -> CheckResult {
@@ -65,9 +69,9 @@ pub(crate) fn check(index: &Index<'_>, ctx: &Context) -> CheckResult {
 }
 
 /// By partition, in order of time.
-fn holdings(index: &Index<'_>, group: &GroupView, alive: &BTreeMap<SessionId, SimTime>) -> Holdings {
+fn holdings<'a>(index: &Index<'a>, group: &GroupView, alive: &BTreeMap<SessionId, SimTime>) -> Holdings<'a> {
     let mut all = Holdings::new();
-    let mut open: BTreeMap<SessionId, BTreeMap<TopicIdPartition, Holding>> = BTreeMap::new();
+    let mut open: BTreeMap<SessionId, BTreeMap<TopicIdPartition, Holding<'a>>> = BTreeMap::new();
     for at in &group.assigns {
         let (op, assign) = (index.op(*at), index.assign(*at));
         let (Outcome::Ok, Some(from)) = (op.outcome, op.returned) else { continue };
@@ -83,6 +87,7 @@ fn holdings(index: &Index<'_>, group: &GroupView, alive: &BTreeMap<SessionId, Si
                 Some(known) => Holding { last: *at, ends_in: generation, ..*known },
                 None => Holding {
                     session,
+                    instance: assign.instance.as_deref(),
                     protocol,
                     first: *at,
                     last: *at,
@@ -113,7 +118,7 @@ fn holdings(index: &Index<'_>, group: &GroupView, alive: &BTreeMap<SessionId, Si
 }
 
 /// When each holder's first poll returned.
-fn polled(index: &Index<'_>, partition: TopicIdPartition, held: &mut [Holding]) {
+fn polled(index: &Index<'_>, partition: TopicIdPartition, held: &mut [Holding<'_>]) {
     let Some(view) = index.partitions.get(&partition) else { return };
     let mut polls: BTreeMap<SessionId, Vec<(SimTime, SimTime)>> =
         held.iter().map(|holding| (holding.session, Vec::new())).collect();
@@ -130,29 +135,35 @@ fn polled(index: &Index<'_>, partition: TopicIdPartition, held: &mut [Holding]) 
     }
 }
 
+/// Both are the same static member, the one after the other.
+fn is_same_instance(first: &Holding<'_>, second: &Holding<'_>) -> bool {
+    first.instance.is_some() && first.instance == second.instance
+}
+
 struct Owned<'a> {
     index: &'a Index<'a>,
     ctx: &'a Context,
     name: &'a str,
     partition: TopicIdPartition,
-    held: &'a [Holding],
+    held: &'a [Holding<'a>],
 }
 
 impl Owned<'_> {
     /// No two hold it in one generation at a time.
     fn generations(&self, result: &mut CheckResult) {
         result.opportunity(self.held.windows(2).filter(|pair| pair[0].session != pair[1].session).count() as u64);
-        let mut lasting: BTreeMap<i32, Holding> = BTreeMap::new();
+        let mut lasting: BTreeMap<i32, Holding<'_>> = BTreeMap::new();
         for holding in self.held.iter().filter(|holding| holding.protocol == GroupProtocol::Classic) {
             let Some(before) = lasting.get(&holding.began_in).copied() else {
                 lasting.insert(holding.began_in, *holding);
                 continue;
             };
-            if before.session != holding.session && holding.from < before.until {
+            let is_replaced = is_same_instance(&before, holding);
+            if before.session != holding.session && holding.from < before.until && !is_replaced {
                 let what = format!("both hold {} in generation", self.ctx.partition_name(self.partition));
                 self.find(result, (before, *holding), holding.from, &[], format!("{what} {}", holding.began_in));
             }
-            if before.until < holding.until {
+            if before.until < holding.until || is_replaced {
                 lasting.insert(holding.began_in, *holding);
             }
         }
@@ -177,6 +188,7 @@ impl Owned<'_> {
             }
             let has_succeeded = |other: &&Holding| match own.protocol {
                 _ if other.session == own.session => false,
+                _ if is_same_instance(&own, other) => true,
                 GroupProtocol::Classic => {
                     other.began_in > own.ends_in && other.polled.is_some_and(|polled| polled < op.invoked)
                 }
@@ -193,7 +205,7 @@ impl Owned<'_> {
     fn find(
         &self,
         result: &mut CheckResult,
-        (first, second): (Holding, Holding),
+        (first, second): (Holding<'_>, Holding<'_>),
         at: SimTime,
         also: &[u32],
         what: String,

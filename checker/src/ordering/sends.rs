@@ -79,6 +79,7 @@ mod tests {
                 error: None,
                 source: None,
                 key: None,
+                is_tombstone: false,
                 balance: None,
             }),
         };

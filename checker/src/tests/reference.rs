@@ -76,6 +76,7 @@ struct Record {
     epoch: LeaderEpoch,
     transaction: Option<usize>,
     key: Option<u64>,
+    is_tombstone: bool,
     /// Compaction took it.
     is_gone: bool,
 }
@@ -188,7 +189,9 @@ impl Cluster {
         let value = ValueId(self.values);
         let log = self.logs.entry(at).or_default();
         let key = (at == KEYED).then_some(self.values % 3);
-        let record = Record { value: Some(value), epoch: log.epoch, transaction: None, key, is_gone: false };
+        let is_tombstone = key.is_some() && self.values.is_multiple_of(4);
+        let record =
+            Record { value: Some(value), epoch: log.epoch, transaction: None, key, is_tombstone, is_gone: false };
         let offset = Offset(log.records.len() as i64);
         let came = match came {
             Came::Twice | Came::Late if idempotent => Came::Ok,
@@ -211,7 +214,7 @@ impl Cluster {
             _ => (Outcome::Unknown, None, Some("REQUEST_TIMED_OUT".to_owned())),
         };
         let offset = offset.filter(|_| acks != Acks::None);
-        let send = Send { acks, idempotent, offset, error, key, ..sent(at, value) };
+        let send = Send { acks, idempotent, offset, error, key, is_tombstone, ..sent(at, value) };
         self.op(session, outcome, lasts, OpKind::Send(send));
     }
 
@@ -320,6 +323,7 @@ impl Cluster {
             epoch: log.epoch,
             transaction: Some(transaction),
             key,
+            is_tombstone: false,
             is_gone: false,
         });
         log.high_watermark = log.records.len();
@@ -341,18 +345,25 @@ impl Cluster {
         for log in self.logs.values_mut() {
             if log.records.iter().any(|record| record.transaction == Some(transaction)) {
                 let (epoch, transaction) = (log.epoch, Some(transaction));
-                log.records.push(Record { value: None, epoch, transaction, key: None, is_gone: false });
+                let marker = Record { value: None, epoch, transaction, key: None, is_tombstone: false, is_gone: false };
+                log.records.push(marker);
                 log.high_watermark = log.records.len();
             }
         }
     }
 
-    /// The cleaner takes what was aborted, and what a later record of its key replaces, up to the last stable offset.
+    /// The cleaner takes what was aborted, what a later record of its key replaces, and tombstones of which nothing older was
+    /// left, up to the last stable offset.
     fn compact(&mut self, at: i32) {
         let log = self.logs.entry(at).or_default();
         let state = |record: &Record| record.transaction.map(|transaction| self.transactions[transaction]);
         let open = log.records.iter().position(|record| state(record) == Some(State::Open));
         let end = open.unwrap_or(usize::MAX).min(log.high_watermark);
+        let mut older: BTreeSet<u64> = BTreeSet::new();
+        for record in log.records[..end].iter_mut().filter(|record| !record.is_gone) {
+            let Some(key) = record.key else { continue };
+            record.is_gone = older.insert(key) && record.is_tombstone;
+        }
         let mut later: BTreeSet<u64> = BTreeSet::new();
         for record in log.records[..end].iter_mut().rev().filter(|record| record.value.is_some()) {
             let is_aborted = record.transaction.is_some_and(|at| self.transactions[at] == State::Aborted);
@@ -374,6 +385,7 @@ pub(crate) fn sent(at: i32, value: ValueId) -> Send {
         error: None,
         source: None,
         key: None,
+        is_tombstone: false,
         balance: None,
     }
 }

@@ -11,7 +11,7 @@ use std::fmt::Write;
 
 pub(super) fn assign(protocol: GroupProtocol, generation: i32, partitions: &[i32]) -> OpKind {
     let partitions = partitions.iter().map(|at| partition(*at)).collect();
-    OpKind::Assign(Assign { group: "billing".to_owned(), generation, protocol, partitions })
+    OpKind::Assign(Assign { group: "billing".to_owned(), generation, protocol, instance: None, partitions })
 }
 
 pub(super) fn commit(generation: i32, to: i64) -> OpKind {
@@ -100,6 +100,17 @@ fn succeeded(protocol: GroupProtocol, generation: i32, came: Outcome) -> Story {
         .op(9, OK, read(0, 0, 1, &[(0, 1)], true))
 }
 
+/// Session 6 joins as the instance that session 5 was, in its generation; then 5 commits.
+fn replaced(came: Outcome) -> Story {
+    let mut story = succeeded(Classic, 3, came);
+    for op in &mut story.history.ops {
+        if let OpKind::Assign(assign) = &mut op.kind {
+            assign.instance = Some("rack-7".to_owned());
+        }
+    }
+    story
+}
+
 /// Sessions 5 and 6 make records 11 and 12 of two, each in a transaction; 6 begins at `from`.
 pub(super) fn transformed(from: i64, source: i64, offsets: [i64; 2]) -> Story {
     let records = [(0, 1), (1, 2)];
@@ -130,6 +141,17 @@ fn compacted(there: &[(i64, u64)]) -> Story {
         OK,
         read(2, 0, 3, there, true),
     )
+}
+
+/// Key 1 is written, and deleted by value 3.
+fn deleted(there: &[(i64, u64)]) -> Story {
+    let mut story = compacted(there);
+    for op in &mut story.history.ops {
+        if let OpKind::Send(send) = &mut op.kind {
+            send.is_tombstone = send.value == ValueId(3);
+        }
+    }
+    story
 }
 
 /// Account 1 gives 10 to account 2, which has `second` then.
@@ -164,6 +186,7 @@ fn each_check_of_groups_tells_what_it_refuses() {
     refuse("a group passes over a record", "group-delivery", delivered(2, 3));
     refuse("one generation, two owners", "double-ownership", succeeded(Classic, 3, Outcome::Fail));
     refuse("a commit after the successor's poll", "double-ownership", succeeded(Classic, 4, OK));
+    refuse("a commit of an instance that was replaced", "double-ownership", replaced(OK));
     refuse("a commit after the successor's assignment", "double-ownership", succeeded(Consumer, 4, OK));
     refuse("a commit in a generation that is over", "stale-commit", succeeded(Classic, 4, OK));
     let own = Story::new().op(5, OK, assign(Consumer, 3, &[0])).op(5, OK, assign(Consumer, 4, &[0]));
@@ -179,6 +202,8 @@ fn each_check_of_groups_tells_what_it_refuses() {
     let before = outputs(1, 1, &[(0, 11), (2, 12)]).op(9, OK, told_offset(true, Some(1)));
     refuse("a group that stands too early", "transform-once", before);
     refuse("the last record of a key is gone", "compacted-last-value", compacted(&[(0, 1), (1, 2)]));
+    refuse("a deleted key is there again", "compacted-last-value", deleted(&[(0, 1), (1, 2)]));
+    refuse("a key is gone that was not deleted", "compacted-last-value", deleted(&[]));
     refuse("a transfer gives less than it takes", "conservation", transferred(109));
     let back = delivered(3, 1).op(5, OK, commit(1, 3)).op(5, OK, told_offset(true, Some(1)));
     refuse("a group is told what it had committed before", "lost-offset", back);
@@ -194,9 +219,12 @@ fn the_legal_twins_pass() {
         ("what is not committed need not be", delivered(2, 2)),
         ("who was left behind is refused", succeeded(Classic, 4, Outcome::Fail)),
         ("who was fenced is refused", succeeded(Consumer, 4, Outcome::Fail)),
+        ("an instance that was replaced is refused", replaced(Outcome::Fail)),
         ("each record is transformed once", outputs()),
         ("and the group is told so", outputs().op(9, OK, told_offset(true, Some(2)))),
         ("the last of each key stays", compacted(&[(1, 2), (2, 3)])),
+        ("a tombstone may stay", deleted(&[(1, 2), (2, 3)])),
+        ("a deleted key may be gone", deleted(&[(1, 2)])),
         ("the sum stays", transferred(110)),
         (
             "offsets of one's own may go back",

@@ -145,7 +145,7 @@ impl Cluster {
 
     fn assign(&mut self, group: &mut Group, at: usize, generation: i32, held: BTreeSet<i32>) {
         let partitions = held.iter().map(|at| partition(*at)).collect();
-        let assign = Assign { group: group.name(), generation, protocol: group.protocol(), partitions };
+        let assign = Assign { group: group.name(), generation, protocol: group.protocol(), instance: None, partitions };
         let member = &mut group.members[at];
         self.member_op(member.session, Outcome::Ok, OpKind::Assign(assign));
         for gained in held.difference(&member.held) {
