@@ -2,8 +2,8 @@
 
 use crate::storage::{
     EpochEntry, Log, LogBatch, LogConfig, OpenLog, ProducerSnapshotEntry, StorageError, list_producer_snapshots,
-    read_epoch_checkpoint, read_producer_snapshot, remove_producer_snapshot, write_epoch_checkpoint,
-    write_producer_snapshot,
+    read_epoch_checkpoint, read_producer_snapshot, remove_old_producer_snapshots, remove_producer_snapshots_beyond,
+    write_epoch_checkpoint, write_producer_snapshot,
 };
 use broker_core::log::{LeaderEpochCache, ProducerSnapshotRow, ProducerState, RecoveredLog};
 use broker_core::partition::{PartitionMetadata, Replica, ReplicaConfig};
@@ -11,7 +11,10 @@ use broker_env::SharedEnv;
 use broker_types::{BatchSummary, MonoTime, Observation, Offset, TopicPartition};
 use broker_wire::record_batch::RecordBatch;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+#[cfg(test)]
+mod tests;
 
 /// Name of the epoch checkpoint in a partition's directory.
 const EPOCHS: &str = "leader-epoch-checkpoint";
@@ -67,6 +70,9 @@ pub(super) async fn open(
         }
     }
     let _ = missing;
+    // A snapshot is durable before the batches below it are: after a power loss the log may end before it does, and goes on
+    // with other batches. Or the process ended between a truncation and the removal of what it made wrong.
+    remove_producer_snapshots_beyond(disk, dir, loaded.log_end).await?;
     let producers = producers(env, dir, &log, loaded.log_end, now).await?;
     let found = RecoveredLog {
         log_start: loaded.log_start,
@@ -183,32 +189,18 @@ impl Hosted {
         write_epoch_checkpoint(env.disk(), &self.log.dir().join(EPOCHS), &entries).await
     }
 
-    /// Writes a snapshot of the producers as of the log's end, and removes old ones.
+    /// Writes a snapshot of the producers, and removes old ones. It is as of what the machine knows of: batches that were
+    /// appended and that it was not told of yet are not in it, nor below its offset.
     pub(super) async fn snapshot_producers(&self, env: &SharedEnv) -> Result<(), StorageError> {
-        let disk = env.disk();
-        let dir: PathBuf = self.log.dir().to_owned();
-        let entries: Vec<ProducerSnapshotEntry> =
-            self.replica.log().producers().rows().map(|row| entry(&row)).collect();
-        let end = self.log.log_end();
-        write_producer_snapshot(disk, &dir, end, &entries).await?;
-        let mut ends = list_producer_snapshots(disk, &dir).await?;
-        ends.sort();
-        let old = ends.len().saturating_sub(SNAPSHOTS_KEPT);
-        for end in ends.drain(..old) {
-            remove_producer_snapshot(disk, &dir, end).await?;
-        }
-        Ok(())
+        let (disk, dir, log) = (env.disk(), self.log.dir(), self.replica.log());
+        let entries: Vec<ProducerSnapshotEntry> = log.producers().rows().map(|row| entry(&row)).collect();
+        write_producer_snapshot(disk, dir, log.offsets().log_end, &entries).await?;
+        remove_old_producer_snapshots(disk, dir, SNAPSHOTS_KEPT).await
     }
 
     /// Snapshots beyond the log's end speak of batches that are gone.
     pub(super) async fn drop_snapshots_beyond(&self, env: &SharedEnv, end: Offset) -> Result<(), StorageError> {
-        let dir = self.log.dir();
-        for snapshot in list_producer_snapshots(env.disk(), dir).await? {
-            if snapshot > end {
-                remove_producer_snapshot(env.disk(), dir, snapshot).await?;
-            }
-        }
-        Ok(())
+        remove_producer_snapshots_beyond(env.disk(), self.log.dir(), end).await
     }
 
     /// The log's form of a batch that the machine placed.

@@ -422,7 +422,7 @@ impl Replicas {
                 inputs.push_back(Input::Appended { through });
                 let enough = hosted.unflushed >= self.node.config.settings.log_flush_interval_messages;
                 if rolled {
-                    // The producers as of the batch before the roll are not known any more; as of now will do as well.
+                    // The machine hears of these batches next: it is as of the end before them, at or before the roll.
                     let outcome = hosted.snapshot_producers(&self.node.env).await;
                     self.check(outcome).await;
                 }

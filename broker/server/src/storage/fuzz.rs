@@ -2,30 +2,19 @@
 //!
 //! Only in tests and fuzzers' builds: the disk is one in memory.
 
-use super::mem_disk::MemEnv;
+use super::mem_disk::{MemEnv, now};
 use super::*;
 use crate::storage::segment::{INDEX, LOG, TIME_INDEX, file_name};
 use broker_env::{Disk, Env, OpenMode};
 use broker_types::{BatchSummary, LeaderEpoch, Offset};
 use broker_wire::record_batch::{Compression, RecordBatchBuilder};
 use bytes::Bytes;
-use std::future::Future;
 use std::path::Path;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
 const DIR: &str = "/data/orders-0";
 /// Largest content of a compressed batch that is looked into.
 const DECOMPRESSED_MAX_BYTES: usize = 64 << 10;
-
-/// Polls once. Everything here must be done then: the disk answers at once.
-fn now<T>(work: impl Future<Output = T>) -> T {
-    match pin!(work).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(value) => value,
-        Poll::Pending => panic!("waits although the disk answers at once"),
-    }
-}
 
 fn put(disk: &dyn Disk, path: &Path, bytes: &[u8]) {
     let file = now(disk.open(path, OpenMode::Create)).expect("the disk is well");

@@ -33,7 +33,7 @@ pub mod fuzz;
 #[cfg(any(test, fuzzing))]
 #[cfg_attr(not(test), allow(dead_code))]
 #[path = "tests/mem_disk.rs"]
-mod mem_disk;
+pub(crate) mod mem_disk;
 #[cfg(test)]
 mod tests;
 
@@ -46,8 +46,8 @@ pub use error::StorageError;
 pub use log::{Flush, Flushed, LoadedLog, Log, LogBatch, LogConfig, OpenLog, SegmentInfo, Truncation};
 pub use log_dir::{LogDir, LogDirContents, PartitionDir};
 pub use producer_snapshot::{
-    ProducerSnapshotEntry, list_producer_snapshots, read_producer_snapshot, remove_producer_snapshot,
-    write_producer_snapshot,
+    ProducerSnapshotEntry, list_producer_snapshots, read_producer_snapshot, remove_old_producer_snapshots,
+    remove_producer_snapshots_beyond, write_producer_snapshot,
 };
 pub use quorum_state_file::{QuorumStateFile, read_quorum_state, write_quorum_state};
 pub use read::{ColdRead, FileSlice, Read, Scan, TimeSearch, TimestampedOffset, read_slices};

@@ -81,12 +81,32 @@ pub async fn list_producer_snapshots(disk: &dyn Disk, dir: &Path) -> Result<Vec<
     Ok(ends)
 }
 
-/// Removes a snapshot: beyond the log's end after a truncation, or before its start.
+/// Removes the snapshots beyond `end`, durably: the batches that they speak of are gone, or were never synced. Others will take
+/// their offsets, so that a snapshot that a power loss brings back would be believed.
 ///
 /// # Errors
 /// The disk's.
-pub async fn remove_producer_snapshot(disk: &dyn Disk, dir: &Path, end: Offset) -> Result<(), StorageError> {
-    remove_if_there(disk, &file_name(dir, end, SNAPSHOT)).await
+pub async fn remove_producer_snapshots_beyond(disk: &dyn Disk, dir: &Path, end: Offset) -> Result<(), StorageError> {
+    let mut ends = list_producer_snapshots(disk, dir).await?;
+    ends.retain(|snapshot| *snapshot > end);
+    remove(disk, dir, &ends).await?;
+    if ends.is_empty() { Ok(()) } else { disk.sync_dir(dir).await.doing("sync", dir) }
+}
+
+/// Removes all snapshots but the newest `kept`. What a power loss brings back is still true.
+///
+/// # Errors
+/// The disk's.
+pub async fn remove_old_producer_snapshots(disk: &dyn Disk, dir: &Path, kept: usize) -> Result<(), StorageError> {
+    let ends = list_producer_snapshots(disk, dir).await?;
+    remove(disk, dir, &ends[..ends.len().saturating_sub(kept)]).await
+}
+
+async fn remove(disk: &dyn Disk, dir: &Path, ends: &[Offset]) -> Result<(), StorageError> {
+    for end in ends {
+        remove_if_there(disk, &file_name(dir, *end, SNAPSHOT)).await?;
+    }
+    Ok(())
 }
 
 pub(super) fn encode(entries: &[ProducerSnapshotEntry]) -> Bytes {

@@ -58,8 +58,9 @@ impl Replicas {
         offset: Offset,
     ) -> Result<(), StorageError> {
         let Some(hosted) = self.hosted.get_mut(&partition) else { return Ok(()) };
-        hosted.log.truncate_fully_and_start_at(offset).await?;
+        // First, or a crash between would leave one that may lie just where the log is to start.
         hosted.drop_snapshots_beyond(&self.node.env, Offset::ZERO).await?;
+        hosted.log.truncate_fully_and_start_at(offset).await?;
         self.checkpoint_log_starts().await?;
         self.checkpoint_recovery_points().await
     }

@@ -178,8 +178,9 @@ fn a_producer_snapshot_is_kafkas_to_the_byte() {
     assert_eq!(now(read_producer_snapshot(env.disk(), path(DIR), Offset(3))).unwrap(), Some(vec![entry]));
     now(write_producer_snapshot(env.disk(), path(DIR), Offset(20), &[])).unwrap();
     assert_eq!(now(list_producer_snapshots(env.disk(), path(DIR))).unwrap(), [Offset(3), Offset(20)]);
-    now(remove_producer_snapshot(env.disk(), path(DIR), Offset(3))).unwrap();
+    now(remove_old_producer_snapshots(env.disk(), path(DIR), 1)).unwrap();
     assert_eq!(now(read_producer_snapshot(env.disk(), path(DIR), Offset(3))).unwrap(), None);
+    assert_eq!(now(list_producer_snapshots(env.disk(), path(DIR))).unwrap(), [Offset(20)]);
 
     for position in 0..KAFKA_SNAPSHOT.len() {
         let mut wrong = KAFKA_SNAPSHOT.to_vec();
@@ -242,4 +243,15 @@ fn an_offset_checkpoint_that_makes_no_sense_does_not_stop_the_start() {
     put(&env, "/data/recovery-point-offset-checkpoint", "torn");
     let (_, contents) = now(LogDir::open(env, path("/data"))).unwrap();
     assert!(contents.recovery_points.is_empty());
+}
+
+#[test]
+fn a_snapshot_of_what_was_truncated_does_not_come_back_with_the_power() {
+    let env = root();
+    for end in [10, 20, 30] {
+        now(write_producer_snapshot(env.disk(), path(DIR), Offset(end), &[])).unwrap();
+    }
+    now(remove_producer_snapshots_beyond(env.disk(), path(DIR), Offset(20))).unwrap();
+    env.power_loss(|_| 0);
+    assert_eq!(now(list_producer_snapshots(env.disk(), path(DIR))).unwrap(), [Offset(10), Offset(20)]);
 }

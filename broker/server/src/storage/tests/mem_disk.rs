@@ -9,9 +9,18 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::path::{Component, Path};
+use std::pin::pin;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
+
+/// Polls once. Everything here must be done then: the disk answers at once.
+pub(crate) fn now<T>(work: impl Future<Output = T>) -> T {
+    match pin!(work).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("waits although the disk answers at once"),
+    }
+}
 
 #[derive(Clone)]
 enum Node {
@@ -33,13 +42,13 @@ struct MemFile {
 }
 
 #[derive(Default)]
-pub(super) struct Faults {
+pub(crate) struct Faults {
     /// Reads so far.
-    pub(super) reads: AtomicUsize,
+    pub(crate) reads: AtomicUsize,
     /// The next append writes so many bytes and fails.
-    pub(super) torn_append: Mutex<Option<usize>>,
+    pub(crate) torn_append: Mutex<Option<usize>>,
     /// After so many more operations that change something, none does.
-    pub(super) changes_left: Mutex<Option<usize>>,
+    pub(crate) changes_left: Mutex<Option<usize>>,
 }
 
 impl Faults {
@@ -56,10 +65,10 @@ impl Faults {
 }
 
 #[derive(Default)]
-pub(super) struct MemEnv {
+pub(crate) struct MemEnv {
     root: Arc<MemDir>,
-    pub(super) faults: Arc<Faults>,
-    pub(super) wall_ms: AtomicI64,
+    pub(crate) faults: Arc<Faults>,
+    pub(crate) wall_ms: AtomicI64,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -67,12 +76,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl MemEnv {
-    pub(super) fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::default()
     }
 
     /// What was not synced is lost, but for the first `torn(unsynced)` bytes that each file grew by.
-    pub(super) fn power_loss(&self, mut torn: impl FnMut(usize) -> usize) {
+    pub(crate) fn power_loss(&self, mut torn: impl FnMut(usize) -> usize) {
         lose(&self.root, &mut torn);
     }
 

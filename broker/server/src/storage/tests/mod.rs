@@ -6,26 +6,15 @@ mod log;
 mod model;
 mod recovery;
 
-use super::mem_disk::MemEnv;
+use super::mem_disk::{MemEnv, now};
 use super::*;
 use broker_types::{BatchSummary, LeaderEpoch, Offset};
 use broker_wire::record_batch::{Compression, RecordBatch, RecordBatchBuilder};
 use bytes::Bytes;
-use std::future::Future;
 use std::path::Path;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
 const DIR: &str = "/data/orders-0";
-
-/// Polls once. Everything here must be done then: the disk answers at once.
-fn now<T>(work: impl Future<Output = T>) -> T {
-    match pin!(work).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(value) => value,
-        Poll::Pending => panic!("waits although the disk answers at once"),
-    }
-}
 
 /// A batch of `records` records from `base` on, timestamps from `timestamp` on, with about `bytes` bytes.
 fn batch(base: i64, records: i32, epoch: i32, timestamp: i64, bytes: usize) -> RecordBatch {
