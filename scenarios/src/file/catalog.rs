@@ -49,6 +49,7 @@ const CATALOG: &[(&str, &str)] = embedded![
     "regressions/leader-gone-for-good",
     "regressions/quorum-power-loss",
     "regressions/second-leader-crash",
+    "regressions/shutdown-before-recovery",
     "regressions/slow-replication",
 ];
 

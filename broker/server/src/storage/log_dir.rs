@@ -70,6 +70,15 @@ pub struct LogDirContents {
     pub strays: Vec<PathBuf>,
 }
 
+impl LogDirContents {
+    /// Whether no log here still waits for recovery: the former end was clean, or each log that it left was opened since and
+    /// taken out of `partitions`. Only then may the next end be called clean (KAFKA-10471).
+    #[must_use]
+    pub fn is_recovered(&self) -> bool {
+        self.clean_shutdown.is_some() || self.partitions.is_empty()
+    }
+}
+
 impl LogDir {
     /// Opens the directory, made if it is missing, and says what is in it. Offset checkpoints that make no sense count
     /// as missing: recovery then reads more, and a high watermark is learnt anew.

@@ -141,6 +141,12 @@ impl Replicas {
         for (_, hosted) in std::mem::take(&mut self.hosted) {
             hosted.log.close().await?;
         }
+        // A broker that lost power and is stopped before it was registered has opened no log. What is torn in them must be found
+        // at the next start.
+        if !self.found.is_recovered() {
+            tracing::info!("logs were not recovered yet; the shutdown is not marked as clean");
+            return Ok(());
+        }
         let epoch = *self.node.broker_epoch.borrow();
         self.dir.write_clean_shutdown(CleanShutdown::new(epoch)).await
     }

@@ -222,6 +222,7 @@ fn a_log_directory_tells_what_is_in_it() {
     let (dir, contents) = now(LogDir::open(env.clone(), data)).unwrap();
     assert_eq!(contents.meta, Some(meta));
     assert_eq!(contents.clean_shutdown, Some(CleanShutdown::new(None)));
+    assert!(contents.is_recovered(), "its logs are taken at their word");
     let found: Vec<_> = contents.partitions.iter().map(|dir| (dir.partition.to_string(), dir.topic_id)).collect();
     let expected = [("a-1.b-0", Some(Uuid(2))), ("half-0", None), ("orders-11", Some(Uuid(1)))];
     assert_eq!(found, expected.map(|(name, id)| (name.to_owned(), id)));
@@ -232,9 +233,12 @@ fn a_log_directory_tells_what_is_in_it() {
     now(dir.finish_delete(&deleted)).unwrap();
     now(dir.set_aside_stray(&dashed, 1)).unwrap();
     now(dir.remove_clean_shutdown()).unwrap();
-    let (_, contents) = now(LogDir::open(env, data)).unwrap();
+    let (_, mut contents) = now(LogDir::open(env, data)).unwrap();
     assert_eq!((contents.deleted.len(), contents.strays.len(), contents.partitions.len()), (0, 1, 2));
     assert_eq!(contents.clean_shutdown, None);
+    assert!(!contents.is_recovered(), "two logs were not opened since the end that was not clean");
+    contents.partitions.clear();
+    assert!(contents.is_recovered());
 }
 
 #[test]
