@@ -172,6 +172,9 @@ pub struct Context {
     /// What all accounts hold together, whatever is transferred between them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conserved_total: Option<i64>,
+    /// A run may be longer than `producer.id.expiration.ms`: brokers forget producers that were idle for so long.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub producers_expire: bool,
     /// Most batches that the white box remembers; beyond it the checks that need them end as unknown.
     /// 0 means [`Context::BATCHES`].
     pub max_batches: usize,

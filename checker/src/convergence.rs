@@ -8,9 +8,9 @@ use crate::registry::{
     BROKERS_UNFENCED, CANARIES, CONVERGES, Evidence, GROUPS_STABLE, HIGH_WATERMARK_AT_END, ISR_FULL, LEADER_EVERYWHERE,
     METADATA_EVERYWHERE, ONE_CONTROLLER, REASSIGNMENTS_END, REPLICAS_EQUAL, TRANSACTIONS_DECIDED,
 };
-use crate::storage;
+use crate::storage::{self, SegmentEnd, SnapshotEnd};
 use crate::verdict::CheckResult;
-use broker_types::{GroupId, GroupState, LeaderEpoch, NodeId, Offset, TopicIdPartition};
+use broker_types::{GroupId, GroupState, LeaderEpoch, NodeId, Offset, ProducerStamp, TopicIdPartition};
 use std::collections::BTreeMap;
 
 /// The cluster once faults have ended, traffic has stopped and it had its time to get well.
@@ -18,6 +18,8 @@ use std::collections::BTreeMap;
 pub struct EndState {
     /// Every partition of every topic.
     pub partitions: Vec<PartitionEnd>,
+    /// The metadata log of every running node; empty when nobody read any.
+    pub metadata_logs: Vec<ReplicaEnd>,
     /// The controllers as they see the quorum; empty when nobody asked.
     pub controllers: Vec<ControllerEnd>,
     /// What every running node knows of the metadata; empty when nobody asked.
@@ -67,6 +69,10 @@ pub struct ReplicaEnd {
     pub damage: Option<String>,
     /// The leader epoch checkpoint as it lies on the disk: each epoch and its first offset. `None` when nobody read it.
     pub epoch_starts: Option<Vec<(LeaderEpoch, Offset)>>,
+    /// Its segments and their indexes, in order; `None` when nobody read them, or the log does not parse.
+    pub segments: Option<Vec<SegmentEnd>>,
+    /// The snapshots of its producers, in order; `None` likewise.
+    pub producer_snapshots: Option<Vec<SnapshotEnd>>,
     /// The last stable offset, exclusive; `None` when nobody asked.
     pub last_stable: Option<Offset>,
 }
@@ -92,7 +98,7 @@ pub struct GroupEnd {
 }
 
 /// One batch as read from the disk.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct BatchEnd {
     /// First offset, inclusive.
     pub base: Offset,
@@ -102,6 +108,16 @@ pub struct BatchEnd {
     pub leader_epoch: LeaderEpoch,
     /// CRC-32C as stored.
     pub crc: u32,
+    /// Bytes, header included.
+    pub size: u32,
+    /// Largest timestamp, milliseconds; negative for none.
+    pub max_timestamp: i64,
+    /// The idempotent or transactional producer; `None` for a plain one.
+    pub producer: Option<ProducerStamp>,
+    /// It belongs to a transaction.
+    pub is_transactional: bool,
+    /// It holds control records.
+    pub is_control: bool,
 }
 
 /// One controller at the end.
@@ -158,8 +174,9 @@ pub fn converged(end: &EndState, ctx: &Context) -> Vec<CheckResult> {
         has_all_committed(partition, ctx, &mut out);
         has_equal_replicas(partition, ctx, &mut out);
         has_no_open_transaction(partition, ctx, &mut out);
-        storage::check(partition, ctx, &mut out);
+        storage::check(partition.partition, &partition.replicas, ctx, &mut out);
     }
+    storage::check(TopicIdPartition::METADATA, &end.metadata_logs, ctx, &mut out);
     in_time(end, ctx, &mut out);
     reassignments_end(end, ctx, &mut out);
     groups_stable(end, ctx, &mut out);
@@ -264,7 +281,7 @@ fn difference(left: &ReplicaEnd, right: &ReplicaEnd) -> Option<String> {
             (our, their) => {
                 let tell = |batch: Option<&BatchEnd>| match batch {
                     Some(batch) => {
-                        let BatchEnd { base, last, leader_epoch, crc } = batch;
+                        let BatchEnd { base, last, leader_epoch, crc, .. } = batch;
                         format!("batch {base}..={last} of leader epoch {leader_epoch} with CRC {crc:08x}")
                     }
                     None => "no further batch".to_owned(),

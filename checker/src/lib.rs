@@ -54,6 +54,7 @@ pub use observed::WhiteBox;
 pub use ordering::lag::{RealtimeLag, realtime_lag};
 pub use recorded::{Judged, Model, Options, judge_text};
 pub use registry::{CHECKS, CheckInfo, Evidence};
+pub use storage::{LastBatch, OffsetEntry, ProducerRow, SegmentEnd, SnapshotEnd, TimeEntry};
 pub use verdict::{CheckOutcome, CheckResult, Progress, Verdict, Violation, verdict};
 
 #[cfg(test)]

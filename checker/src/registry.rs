@@ -328,6 +328,12 @@ checks! {
     EPOCH_CACHE = End "epoch-cache" "W-S3" false,
         "The leader epoch checkpoint of a log rises in epoch and offset, and says where each epoch of its batches begins.",
         "KIP-101";
+    INDEX_ENTRIES = End "index-entries" "W-S4" false,
+        "A segment's indexes rise from entry to entry, and every entry names the batch that a search from the segment's beginning would find.",
+        "OffsetIndex, TimeIndex; KIP-33";
+    PRODUCER_SNAPSHOT = End "producer-snapshot" "W-S5" false,
+        "A snapshot of a log's producers says what the batches below it say, and none is past the log's end.",
+        "ProducerStateManager; KIP-98";
     REASSIGNMENTS_END = End "reassignments-end" "V9" false,
         "Once faults end, every reassignment comes to its end or is taken back.",
         "KIP-455 (EventuallyReassignmentCompletes)";

@@ -1,29 +1,39 @@
 //! What lies on the disks at the end, replica by replica.
 
-use crate::context::Context;
-use crate::convergence::{BatchEnd, PartitionEnd, ReplicaEnd};
-use crate::findings::Findings;
-use crate::registry::{CheckInfo, EPOCH_CACHE, LOG_READABLE};
-use broker_types::{LeaderEpoch, Offset};
+mod files;
+mod indexes;
+mod producers;
 
-/// W-S1 and W-S3 for every replica of a partition.
-pub(crate) fn check(partition: &PartitionEnd, ctx: &Context, out: &mut Findings) {
-    for replica in &partition.replicas {
-        let find = |out: &mut Findings, check: &'static CheckInfo, what: String| {
+pub use files::{LastBatch, OffsetEntry, ProducerRow, SegmentEnd, SnapshotEnd, TimeEntry};
+
+use crate::context::Context;
+use crate::convergence::{BatchEnd, ReplicaEnd};
+use crate::findings::Findings;
+use crate::registry::{CheckInfo, EPOCH_CACHE, INDEX_ENTRIES, LOG_READABLE, PRODUCER_SNAPSHOT};
+use broker_types::{LeaderEpoch, Offset, TopicIdPartition};
+
+/// W-S1, W-S3, W-S4 and W-S5 for every replica of a partition.
+pub(crate) fn check(partition: TopicIdPartition, replicas: &[ReplicaEnd], ctx: &Context, out: &mut Findings) {
+    for replica in replicas {
+        let mut judge = |check: &'static CheckInfo, looked_at: u64, wrong: Option<String>| {
+            out.opportunity(check, looked_at);
+            let Some(what) = wrong else { return };
             out.find(check, ctx, None, None, || {
-                let (name, node) = (ctx.partition_name(partition.partition), ctx.node_name(replica.node));
+                let (name, node) = (ctx.partition_name(partition), ctx.node_name(replica.node));
                 vec![format!("{name} on {node}: {what}")]
             });
         };
-        out.opportunity(LOG_READABLE, 1);
-        if let Some(what) = replica.damage.clone().or_else(|| disorder(replica)) {
-            find(out, LOG_READABLE, what);
-        }
+        judge(LOG_READABLE, 1, replica.damage.clone().or_else(|| disorder(replica)));
         if let Some(starts) = &replica.epoch_starts {
-            out.opportunity(EPOCH_CACHE, 1);
-            if let Some(what) = miscached(replica, starts) {
-                find(out, EPOCH_CACHE, what);
-            }
+            judge(EPOCH_CACHE, 1, miscached(replica, starts));
+        }
+        if let Some(segments) = &replica.segments {
+            let (looked_at, wrong) = indexes::check(segments, &replica.batches);
+            judge(INDEX_ENTRIES, looked_at, wrong);
+        }
+        if let Some(snapshots) = &replica.producer_snapshots {
+            let (looked_at, wrong) = producers::check(replica, snapshots, ctx.producers_expire);
+            judge(PRODUCER_SNAPSHOT, looked_at, wrong);
         }
     }
 }

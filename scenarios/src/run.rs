@@ -183,8 +183,13 @@ fn world_config(scenario: &Scenario) -> sim::Config {
     }
     config.clock.max_skew = Duration::from_millis(50);
     config.poll_limit = Some(50_000_000);
-    config.time_limit = Some(BOOT + scenario.run.duration.0 + converges_within(scenario) + SETTLE * 3);
+    config.time_limit = Some(longest_run(scenario));
     config
+}
+
+/// The simulated time that a run may take, from the nodes' start to the verdict.
+fn longest_run(scenario: &Scenario) -> Duration {
+    BOOT + scenario.run.duration.0 + converges_within(scenario) + SETTLE * 3
 }
 
 fn millis(scenario: &Scenario, key: &str, default: u64) -> u64 {
@@ -467,6 +472,8 @@ fn context(scenario: &Scenario) -> Context {
         },
         nodes: scenario.cluster.node_ids().map(|node| (node, node_name(node))).collect(),
         voters: scenario.cluster.controller_ids().collect(),
+        producers_expire: longest_run(scenario)
+            > Duration::from_millis(millis(scenario, "producer.id.expiration.ms", 86_400_000)),
         ..Context::default()
     }
 }

@@ -1,5 +1,7 @@
 //! The end of a run: a cluster that got well, and every way in which it may not have.
 
+mod files;
+
 use super::fired;
 use super::reference::partition;
 use crate::convergence::*;
@@ -14,6 +16,7 @@ fn replica(node: i32) -> ReplicaEnd {
         last: Offset(last),
         leader_epoch: LeaderEpoch(0),
         crc: base as u32,
+        ..BatchEnd::default()
     };
     ReplicaEnd {
         node: NodeId(node),
@@ -24,6 +27,8 @@ fn replica(node: i32) -> ReplicaEnd {
         file_digest: Some(7),
         damage: None,
         epoch_starts: Some(vec![(LeaderEpoch(0), Offset(0)), (LeaderEpoch(4), Offset(9))]),
+        segments: None,
+        producer_snapshots: None,
         last_stable: Some(Offset(9)),
     }
 }
@@ -54,13 +59,17 @@ fn well() -> EndState {
     };
     EndState {
         images: [1, 2, 3, 101, 102, 103].map(image).into(),
-        partitions: vec![PartitionEnd {
-            partition: partition(0),
-            leader: Some(NodeId(1)),
-            isr: [1, 2, 3].map(NodeId).into(),
-            assigned: [1, 2, 3].map(NodeId).into(),
-            replicas: [1, 2, 3].map(replica).into(),
-        }],
+        partitions: vec![
+            PartitionEnd {
+                partition: partition(0),
+                leader: Some(NodeId(1)),
+                isr: [1, 2, 3].map(NodeId).into(),
+                assigned: [1, 2, 3].map(NodeId).into(),
+                replicas: [1, 2, 3].map(replica).into(),
+            },
+            files::well(),
+        ],
+        metadata_logs: Vec::new(),
         controllers: [101, 102, 103].map(controller).into(),
         brokers: [1, 2, 3].map(|node| BrokerEnd { node: NodeId(node), unfenced: true }).into(),
         groups: vec![GroupEnd { group: "billing".into(), state: GroupState::Stable, unowned: Vec::new() }],
@@ -138,7 +147,8 @@ fn a_cluster_that_got_well_passes_every_check() {
 #[test]
 fn each_way_of_not_getting_well_is_named() {
     let mut matrix = String::new();
-    for (at, (check, change)) in CHANGES.iter().enumerate() {
+    let changes: Vec<&(&str, Change)> = CHANGES.iter().chain(files::CHANGES).collect();
+    for (at, (check, change)) in changes.iter().enumerate() {
         let mut end = well();
         change(&mut end);
         assert_ne!(end, well(), "change {at} changed nothing");
@@ -153,7 +163,7 @@ fn each_way_of_not_getting_well_is_named() {
         }
     }
     for check in CHECKS.iter().filter(|check| check.evidence == Evidence::End) {
-        assert!(CHANGES.iter().any(|(id, _)| *id == check.id), "{} has no change", check.id);
+        assert!(changes.iter().any(|(id, _)| *id == check.id), "{} has no change", check.id);
     }
     insta::assert_snapshot!("kill_matrix_end", matrix);
 }

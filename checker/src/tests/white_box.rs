@@ -382,6 +382,7 @@ fn disk() -> EndState {
         last: Offset(base),
         leader_epoch: LeaderEpoch(epoch),
         crc,
+        ..BatchEnd::default()
     };
     let batches = [(0, 0, 20), (1, 0, 21), (2, 1, 24), (3, 1, 25), (4, 1, 26)].map(batch);
     let replica = ReplicaEnd {
@@ -393,6 +394,8 @@ fn disk() -> EndState {
         file_digest: None,
         damage: None,
         epoch_starts: None,
+        segments: None,
+        producer_snapshots: None,
         last_stable: None,
     };
     let partition = PartitionEnd {

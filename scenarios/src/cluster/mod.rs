@@ -5,6 +5,7 @@
 
 pub mod core;
 pub mod faults;
+mod replica_files;
 mod scan;
 pub mod view;
 

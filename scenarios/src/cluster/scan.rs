@@ -1,16 +1,20 @@
-//! The end of a run: what the disks hold, read as a process on each host would read it.
+//! The end of a run: what the cluster says of itself, and what its disks hold.
 
+use super::replica_files::read_replica;
 use super::{Cluster, DATA};
-use broker_types::{LeaderEpoch, NodeId, Offset, TopicIdPartition};
-use broker_wire::record_batch::split_batches;
+use broker_types::{NodeId, TopicIdPartition};
 use checker::{
-    BatchEnd, BrokerEnd, Canary, ControllerEnd, Convergence, EndState, ImageEnd, PartitionEnd, Registration, ReplicaEnd,
+    BrokerEnd, Canary, ControllerEnd, Convergence, EndState, ImageEnd, PartitionEnd, Registration, ReplicaEnd,
 };
-use sim::HostId;
+use sim::DiskSnapshot;
+use std::collections::BTreeMap;
 
 /// The state of every partition and broker, as the controller last said it and as the disks have it.
 #[must_use]
 pub fn end_state(cluster: &Cluster, canaries: Vec<Canary>, convergence: Convergence) -> EndState {
+    let running = cluster.hosts.iter().filter(|(node, _)| is_up(cluster, **node));
+    let disks: BTreeMap<NodeId, DiskSnapshot> =
+        running.map(|(node, host)| (*node, cluster.world.disk_snapshot(*host))).collect();
     let partitions: Vec<_> = cluster.shared.view(|view| {
         let named = view
             .partitions
@@ -29,12 +33,8 @@ pub fn end_state(cluster: &Cluster, canaries: Vec<Canary>, convergence: Converge
                 .replicas
                 .iter()
                 .filter_map(|node| {
-                    let host = *cluster.hosts.get(node)?;
-                    if !cluster.world.is_up(host) {
-                        return None;
-                    }
                     let said = state.logs.get(node).copied().unwrap_or_default();
-                    Some(replica(cluster, host, *node, &name, said.high_watermark))
+                    Some(read_replica(disks.get(node)?, &format!("{DATA}/{name}/"), *node, said.high_watermark))
                 })
                 .collect(),
         })
@@ -45,6 +45,7 @@ pub fn end_state(cluster: &Cluster, canaries: Vec<Canary>, convergence: Converge
     });
     EndState {
         partitions,
+        metadata_logs: metadata_logs(cluster, &disks),
         controllers: controllers(cluster),
         images: images(cluster),
         brokers: brokers.collect(),
@@ -53,6 +54,18 @@ pub fn end_state(cluster: &Cluster, canaries: Vec<Canary>, convergence: Converge
         convergence: Some(convergence),
         canaries,
     }
+}
+
+/// The metadata log of every running node.
+fn metadata_logs(cluster: &Cluster, disks: &BTreeMap<NodeId, DiskSnapshot>) -> Vec<ReplicaEnd> {
+    let said =
+        cluster.shared.view(|view| view.partitions.get(&TopicIdPartition::METADATA).cloned()).unwrap_or_default();
+    let folder = format!("{DATA}/__cluster_metadata-0/");
+    let logs = disks.iter().map(|(node, disk)| {
+        let said = said.logs.get(node).copied().unwrap_or_default();
+        read_replica(disk, &folder, *node, said.high_watermark)
+    });
+    logs.collect()
 }
 
 /// The running controllers, as they see the quorum.
@@ -107,68 +120,4 @@ fn images(cluster: &Cluster) -> Vec<ImageEnd> {
 
 fn is_up(cluster: &Cluster, node: NodeId) -> bool {
     cluster.hosts.get(&node).is_some_and(|host| cluster.world.is_up(*host))
-}
-
-fn replica(cluster: &Cluster, host: HostId, node: NodeId, partition: &str, high_watermark: Offset) -> ReplicaEnd {
-    let disk = cluster.world.disk_snapshot(host);
-    let folder = format!("{DATA}/{partition}/");
-    let mut segments: Vec<String> = disk
-        .files()
-        .filter(|(path, _)| path.starts_with(&folder) && path.ends_with(".log"))
-        .map(|(path, _)| path.to_owned())
-        .collect();
-    segments.sort();
-    let mut batches = Vec::new();
-    let mut hash = xxhash_rust::xxh3::Xxh3::new();
-    let (mut log_start, mut damage) = (None, None);
-    for path in segments {
-        let bytes = disk.read(&path).unwrap_or_default();
-        hash.update(&bytes);
-        match split_batches(bytes) {
-            Ok(found) => {
-                for batch in found {
-                    let summary = batch.summary();
-                    log_start.get_or_insert(summary.base_offset);
-                    batches.push(BatchEnd {
-                        base: summary.base_offset,
-                        last: summary.last_from(summary.base_offset),
-                        leader_epoch: summary.leader_epoch.unwrap_or_default(),
-                        crc: summary.crc,
-                    });
-                }
-            }
-            Err(error) => damage = Some(format!("{path}: {error}")),
-        }
-    }
-    let checkpoint = disk.read(&format!("{folder}leader-epoch-checkpoint"));
-    let epoch_starts = checkpoint.map(|text| epoch_starts(&text));
-    if let Some(Err(line)) = &epoch_starts {
-        damage.get_or_insert(format!("leader-epoch-checkpoint has the line '{line}'"));
-    }
-    ReplicaEnd {
-        node,
-        log_start: log_start.unwrap_or_default(),
-        log_end: batches.last().map_or(Offset::ZERO, |batch| batch.last + 1),
-        high_watermark,
-        batches,
-        file_digest: Some(hash.digest128()),
-        damage,
-        epoch_starts: epoch_starts.and_then(Result::ok),
-        last_stable: None,
-    }
-}
-
-/// The lines `epoch offset` of a leader epoch checkpoint, after its version and their count; or the line that is none.
-fn epoch_starts(text: &[u8]) -> Result<Vec<(LeaderEpoch, Offset)>, String> {
-    let text = String::from_utf8_lossy(text);
-    let entries = text.lines().skip(2).map(|line| {
-        let mut words = line.split(' ').map(str::parse::<i64>);
-        match (words.next(), words.next(), words.next()) {
-            (Some(Ok(epoch)), Some(Ok(start)), None) => {
-                Ok((LeaderEpoch(i32::try_from(epoch).map_err(|_| line.to_owned())?), Offset(start)))
-            }
-            _ => Err(line.to_owned()),
-        }
-    });
-    entries.collect()
 }

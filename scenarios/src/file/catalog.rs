@@ -39,6 +39,7 @@ const CATALOG: &[(&str, &str)] = embedded![
     "isr/follower-crash",
     "disk/disk-io-error",
     "disk/full-disk",
+    "disk/rolling-segments",
     "disk/slow-disk",
     "network/flaky-links",
     "network/lossy-network",
