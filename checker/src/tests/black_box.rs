@@ -418,6 +418,15 @@ const MUTATIONS: &[(&str, &str, Mutation)] = &[
     }),
 ];
 
+fn mutations() -> impl Iterator<Item = &'static (&'static str, &'static str, Mutation)> {
+    MUTATIONS.iter().chain(groups::MUTATIONS).chain(cluster::MUTATIONS)
+}
+
+/// Each mutation: the check that refuses it, and what it does.
+pub(super) fn refused() -> Vec<(&'static str, &'static str)> {
+    mutations().map(|(check, what, _)| (*check, *what)).collect()
+}
+
 #[test]
 fn every_mutation_is_refused_by_the_check_it_is_made_for() {
     let mut runner = TestRunner::deterministic();
@@ -430,7 +439,6 @@ fn every_mutation_is_refused_by_the_check_it_is_made_for() {
         })
         .collect();
     let mut matrix = String::new();
-    let mutations = || MUTATIONS.iter().chain(groups::MUTATIONS).chain(cluster::MUTATIONS);
     for (check, story, mutate) in mutations() {
         let mut also = BTreeSet::new();
         let mut sites = 0;

@@ -2,6 +2,7 @@
 
 mod black_box;
 mod goldens;
+mod proofs;
 mod recording;
 pub(crate) mod reference;
 mod the_end;

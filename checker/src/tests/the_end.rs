@@ -80,59 +80,75 @@ fn well() -> EndState {
 
 type Change = fn(&mut EndState);
 
-const CHANGES: &[(&str, Change)] = &[
-    ("reassignments-end", |end| {
+const CHANGES: &[(&str, &str, Change)] = &[
+    ("reassignments-end", "a reassignment is still under way", |end| {
         for image in &mut end.images {
             for known in image.partitions.values_mut() {
                 known.adding = [NodeId(3)].into();
             }
         }
     }),
-    ("leader-everywhere", |end| end.partitions[0].leader = None),
-    ("leader-everywhere", |end| end.partitions[0].leader = Some(NodeId(9))),
-    ("isr-full", |end| end.partitions[0].isr.truncate(2)),
-    ("high-watermark-at-log-end", |end| end.partitions[0].replicas[2].high_watermark = Offset(8)),
-    ("replicas-equal", |end| end.partitions[0].replicas[1].batches[1].crc = 99),
-    ("replicas-equal", |end| end.partitions[0].replicas[1].batches.truncate(1)),
-    ("replicas-equal", |end| end.partitions[0].replicas[1].file_digest = Some(8)),
-    ("one-controller", |end| end.controllers[1].leader = Some(NodeId(103))),
-    ("one-controller", |end| end.controllers[1].high_watermark = Offset(39)),
-    ("one-controller", |end| end.controllers.iter_mut().for_each(|controller| controller.leader = None)),
-    ("metadata-everywhere", |end| end.images[1].partitions.clear()),
-    ("metadata-everywhere", |end| {
+    ("leader-everywhere", "a partition has no leader", |end| end.partitions[0].leader = None),
+    ("leader-everywhere", "a broker that is no replica leads", |end| end.partitions[0].leader = Some(NodeId(9))),
+    ("isr-full", "a living replica is not in the ISR", |end| end.partitions[0].isr.truncate(2)),
+    ("high-watermark-at-log-end", "a follower's high watermark stays behind", |end| {
+        end.partitions[0].replicas[2].high_watermark = Offset(8);
+    }),
+    ("replicas-equal", "a batch of a replica has other bytes", |end| end.partitions[0].replicas[1].batches[1].crc = 99),
+    ("replicas-equal", "a replica lacks a batch", |end| end.partitions[0].replicas[1].batches.truncate(1)),
+    ("replicas-equal", "the same batches lie in other bytes", |end| {
+        end.partitions[0].replicas[1].file_digest = Some(8);
+    }),
+    ("one-controller", "a controller follows another one", |end| end.controllers[1].leader = Some(NodeId(103))),
+    ("one-controller", "a controller's high watermark stays behind", |end| {
+        end.controllers[1].high_watermark = Offset(39);
+    }),
+    ("one-controller", "no controller leads", |end| {
+        end.controllers.iter_mut().for_each(|controller| controller.leader = None);
+    }),
+    ("metadata-everywhere", "a node knows nothing of a partition", |end| end.images[1].partitions.clear()),
+    ("metadata-everywhere", "a node knows an old registration", |end| {
         let old = end.images[0].partitions.get_mut(&partition(0)).expect("it is known");
         old.partition_epoch = PartitionEpoch(8);
     }),
-    ("brokers-unfenced", |end| end.brokers[1].unfenced = false),
-    ("converges", |end| end.convergence = Some(Convergence { within_ns: 1, took_ns: None })),
-    ("converges", |end| end.convergence = Some(Convergence { within_ns: 1, took_ns: Some(2) })),
-    ("log-readable", |end| end.partitions[0].replicas[1].damage = Some("half a batch at byte 70".to_owned())),
-    ("log-readable", |end| {
+    ("brokers-unfenced", "a broker is still fenced", |end| end.brokers[1].unfenced = false),
+    ("converges", "the cluster is not whole by then", |end| {
+        end.convergence = Some(Convergence { within_ns: 1, took_ns: None });
+    }),
+    ("converges", "the cluster is whole too late", |end| {
+        end.convergence = Some(Convergence { within_ns: 1, took_ns: Some(2) });
+    }),
+    ("log-readable", "half a batch ends a log", |end| {
+        end.partitions[0].replicas[1].damage = Some("half a batch at byte 70".to_owned());
+    }),
+    ("log-readable", "a batch begins within the one before", |end| {
         end.partitions[0].replicas.iter_mut().for_each(|replica| replica.batches[0].last = Offset(5));
     }),
-    ("log-readable", |end| {
+    ("log-readable", "leader epochs fall", |end| {
         let fall = |replica: &mut ReplicaEnd| {
             replica.batches[0].leader_epoch = LeaderEpoch(4);
             replica.epoch_starts = None;
         };
         end.partitions[0].replicas.iter_mut().for_each(fall);
     }),
-    ("log-readable", |end| {
+    ("log-readable", "a batch lies past the log's end", |end| {
         end.partitions[0].replicas.iter_mut().for_each(|replica| replica.batches[1].last = Offset(9));
     }),
-    ("epoch-cache", |end| end.partitions[0].replicas[2].epoch_starts = Some(Vec::new())),
-    ("epoch-cache", |end| {
+    ("epoch-cache", "the checkpoint has no epoch", |end| end.partitions[0].replicas[2].epoch_starts = Some(Vec::new())),
+    ("epoch-cache", "the checkpoint's epochs fall", |end| {
         let starts = [(LeaderEpoch(0), Offset(0)), (LeaderEpoch(4), Offset(9)), (LeaderEpoch(3), Offset(9))];
         end.partitions[0].replicas[2].epoch_starts = Some(starts.to_vec());
     }),
-    ("epoch-cache", |end| {
+    ("epoch-cache", "an epoch begins elsewhere than its batches", |end| {
         // The second batch is of an epoch that is said to begin elsewhere.
         end.partitions[0].replicas.iter_mut().for_each(|replica| replica.batches[1].leader_epoch = LeaderEpoch(4));
     }),
-    ("groups-stable", |end| end.groups[0].state = GroupState::Reconciling),
-    ("groups-stable", |end| end.groups[0].unowned.push(partition(0))),
-    ("transactions-decided", |end| end.partitions[0].replicas[0].last_stable = Some(Offset(3))),
-    ("canaries", |end| end.canaries[0].error = Some("REQUEST_TIMED_OUT".to_owned())),
+    ("groups-stable", "a group is still reconciling", |end| end.groups[0].state = GroupState::Reconciling),
+    ("groups-stable", "nobody reads a partition of a group", |end| end.groups[0].unowned.push(partition(0))),
+    ("transactions-decided", "a transaction is still open", |end| {
+        end.partitions[0].replicas[0].last_stable = Some(Offset(3));
+    }),
+    ("canaries", "a new request is refused", |end| end.canaries[0].error = Some("REQUEST_TIMED_OUT".to_owned())),
 ];
 
 #[test]
@@ -144,26 +160,33 @@ fn a_cluster_that_got_well_passes_every_check() {
     }
 }
 
+fn changes() -> impl Iterator<Item = &'static (&'static str, &'static str, Change)> {
+    CHANGES.iter().chain(files::CHANGES)
+}
+
+/// Each change: the check that refuses it, and what it does.
+pub(super) fn refused() -> Vec<(&'static str, &'static str)> {
+    changes().map(|(check, what, _)| (*check, *what)).collect()
+}
+
 #[test]
 fn each_way_of_not_getting_well_is_named() {
     let mut matrix = String::new();
-    let changes: Vec<&(&str, Change)> = CHANGES.iter().chain(files::CHANGES).collect();
-    for (at, (check, change)) in changes.iter().enumerate() {
+    for (check, what, change) in changes() {
         let mut end = well();
         change(&mut end);
-        assert_ne!(end, well(), "change {at} changed nothing");
+        assert_ne!(end, well(), "{what}: changed nothing");
         let results = converged(&end, &Context::default());
-        assert!(fired(&results).contains(check), "{check} did not see change {at}; fired {:?}", fired(&results));
+        assert!(fired(&results).contains(check), "{check} did not see that {what}; fired {:?}", fired(&results));
         let also: Vec<&str> = fired(&results).into_iter().filter(|id| id != check).collect();
         let result = results.iter().find(|result| result.id == *check).expect("it fired");
-        writeln!(matrix, "{check}: change {at}{}", also.iter().map(|id| format!(", also {id}")).collect::<String>())
-            .expect("a string");
+        writeln!(matrix, "{check}: {what}\n    also: {}", also.join(" ")).expect("a string");
         for line in &result.violations[0].evidence {
             writeln!(matrix, "    | {line}").expect("a string");
         }
     }
     for check in CHECKS.iter().filter(|check| check.evidence == Evidence::End) {
-        assert!(changes.iter().any(|(id, _)| *id == check.id), "{} has no change", check.id);
+        assert!(changes().any(|(id, ..)| *id == check.id), "{} has no change", check.id);
     }
     insta::assert_snapshot!("kill_matrix_end", matrix);
 }

@@ -115,56 +115,64 @@ fn last(end: &mut EndState, number: usize) -> &mut LastBatch {
     rows(end, number)[0].last.as_mut().expect("it wrote")
 }
 
-pub(super) const CHANGES: &[(&str, Change)] = &[
-    ("index-entries", |end| segments(end)[1].offsets.swap(0, 1)),
-    ("index-entries", |end| {
+pub(super) const CHANGES: &[(&str, &str, Change)] = &[
+    ("index-entries", "offsets are out of order", |end| segments(end)[1].offsets.swap(0, 1)),
+    ("index-entries", "zeros at the end of an index", |end| {
         // Zeros at the end, as where a file grew and nothing was written.
         segments(end)[1].offsets.push(OffsetEntry { offset: Offset(10), position: 0 });
     }),
-    ("index-entries", |end| segments(end)[1].offsets[0].position = 91),
-    ("index-entries", |end| segments(end)[1].offsets[1].position = 368),
-    ("index-entries", |end| segments(end)[1].offsets[1].position = 5000),
-    ("index-entries", |end| segments(end)[0].offsets[0].offset = Offset(7)),
-    ("index-entries", |end| segments(end)[0].torn_bytes = 3),
-    ("index-entries", |end| segments(end)[1].times.swap(0, 1)),
-    ("index-entries", |end| segments(end)[1].times[1].timestamp = 1059),
-    ("index-entries", |end| segments(end)[1].times[1].offset = Offset(19)),
-    ("index-entries", |end| segments(end)[1].times[1].offset = Offset(14)),
-    ("index-entries", |end| segments(end)[1].times[1].offset = Offset(20)),
-    ("index-entries", |end| segments(end)[0].times = vec![TimeEntry { timestamp: 1020, offset: Offset(9) }]),
-    ("index-entries", |end| segments(end)[0].times.clear()),
-    ("index-entries", |end| {
+    ("index-entries", "a position within a batch", |end| segments(end)[1].offsets[0].position = 91),
+    ("index-entries", "a position at the end of the segment", |end| segments(end)[1].offsets[1].position = 368),
+    ("index-entries", "a position past the log's end", |end| segments(end)[1].offsets[1].position = 5000),
+    ("index-entries", "an offset that ends no batch", |end| segments(end)[0].offsets[0].offset = Offset(7)),
+    ("index-entries", "half an entry at the end", |end| segments(end)[0].torn_bytes = 3),
+    ("index-entries", "timestamps are out of order", |end| segments(end)[1].times.swap(0, 1)),
+    ("index-entries", "a timestamp that no batch has", |end| segments(end)[1].times[1].timestamp = 1059),
+    ("index-entries", "a timestamp at a batch that does not have it", |end| {
+        segments(end)[1].times[1].offset = Offset(19);
+    }),
+    ("index-entries", "a timestamp at an offset within a batch", |end| segments(end)[1].times[1].offset = Offset(14)),
+    ("index-entries", "a timestamp past the log's end", |end| segments(end)[1].times[1].offset = Offset(20)),
+    ("index-entries", "a timestamp that is not the largest of its segment", |end| {
+        segments(end)[0].times = vec![TimeEntry { timestamp: 1020, offset: Offset(9) }];
+    }),
+    ("index-entries", "a segment with no timestamp and another after it", |end| segments(end)[0].times.clear()),
+    ("index-entries", "a timestamp where no batch has one", |end| {
         // A batch without a timestamp has an entry.
         end.partitions[1].replicas.iter_mut().for_each(|replica| replica.batches[0].max_timestamp = -1);
         segments(end)[0].times = vec![TimeEntry { timestamp: 1000, offset: Offset(4) }];
     }),
-    ("index-entries", |end| {
+    ("index-entries", "a position of another batch in the metadata log", |end| {
         let mut log = second(end).clone();
         log.segments.as_mut().expect("they were read")[0].offsets[0].position = 0;
         end.metadata_logs = vec![log];
     }),
-    ("producer-snapshot", |end| last(end, 1).sequence = 1),
-    ("producer-snapshot", |end| last(end, 1).offset = Offset(8)),
-    ("producer-snapshot", |end| last(end, 0).offset_delta = 0),
-    ("producer-snapshot", |end| rows(end, 1)[0].last = None),
-    ("producer-snapshot", |end| rows(end, 1)[0].epoch = ProducerEpoch(0)),
-    ("producer-snapshot", |end| rows(end, 1)[1].timestamp = 1020),
-    ("producer-snapshot", |end| rows(end, 0)[1].transaction_start = None),
-    ("producer-snapshot", |end| rows(end, 1)[1].transaction_start = Some(Offset(9))),
-    ("producer-snapshot", |end| rows(end, 1).truncate(1)),
-    ("producer-snapshot", |end| rows(end, 1).push(row(9, 0, (0, 3, 0), 1000, None))),
-    ("producer-snapshot", |end| {
+    ("producer-snapshot", "another last sequence", |end| last(end, 1).sequence = 1),
+    ("producer-snapshot", "another last offset", |end| last(end, 1).offset = Offset(8)),
+    ("producer-snapshot", "another offset delta", |end| last(end, 0).offset_delta = 0),
+    ("producer-snapshot", "a producer that wrote has no batch", |end| rows(end, 1)[0].last = None),
+    ("producer-snapshot", "an old epoch", |end| rows(end, 1)[0].epoch = ProducerEpoch(0)),
+    ("producer-snapshot", "another timestamp", |end| rows(end, 1)[1].timestamp = 1020),
+    ("producer-snapshot", "an open transaction is left out", |end| rows(end, 0)[1].transaction_start = None),
+    ("producer-snapshot", "a transaction is open that is not", |end| {
+        rows(end, 1)[1].transaction_start = Some(Offset(9));
+    }),
+    ("producer-snapshot", "a producer is missing", |end| rows(end, 1).truncate(1)),
+    ("producer-snapshot", "a producer that never wrote", |end| rows(end, 1).push(row(9, 0, (0, 3, 0), 1000, None))),
+    ("producer-snapshot", "a producer twice", |end| {
         let first = rows(end, 1)[0];
         rows(end, 1).push(first);
     }),
-    ("producer-snapshot", |end| {
+    ("producer-snapshot", "the producers of an earlier end under a later name", |end| {
         // What was known before the batches at 10 and 13 were appended, under the name of the log's end after them.
         let early = snapshots(end)[0].producers.clone();
         snapshots(end)[1].producers = early;
     }),
-    ("producer-snapshot", |end| snapshots(end)[1].end = Offset(25)),
-    ("producer-snapshot", |end| snapshots(end)[1].end = Offset(11)),
-    ("producer-snapshot", |end| snapshots(end)[1].producers = Err("has 7 bytes".to_owned())),
+    ("producer-snapshot", "a snapshot past the log's end", |end| snapshots(end)[1].end = Offset(25)),
+    ("producer-snapshot", "a snapshot within a batch", |end| snapshots(end)[1].end = Offset(11)),
+    ("producer-snapshot", "a snapshot that does not parse", |end| {
+        snapshots(end)[1].producers = Err("has 7 bytes".to_owned());
+    }),
 ];
 
 fn judge(change: impl FnOnce(&mut EndState), ctx: &Context) -> Vec<CheckResult> {
