@@ -1,8 +1,8 @@
 //! Requests about the cluster and its topics.
 //!
 //! Any broker can be asked: it forwards what is the controller's. Each call tries again, with backoff, until it gets a
-//! lasting answer or `default.api.timeout.ms` is over. An error is definite only if every attempt was: a topic that
-//! "already exists" after a lost answer may be the one that the lost request created.
+//! lasting answer, `retries` are used up or `default.api.timeout.ms` is over. An error is definite only if every attempt
+//! was: a topic that "already exists" after a lost answer may be the one that the lost request created.
 
 use crate::backoff::Backoff;
 use crate::client::{Client, read_metadata};
@@ -130,6 +130,20 @@ impl Admin {
     /// # Errors
     /// TOPIC_ALREADY_EXISTS, INVALID_REPLICATION_FACTOR, INVALID_CONFIG and the like; when time runs out, the last reason.
     pub async fn create_topic(&self, topic: &NewTopic) -> Result<CreatedTopic, ClientError> {
+        let created = self.ask_for_topic(topic, false).await?;
+        self.client.refresh_metadata();
+        Ok(created)
+    }
+
+    /// Asks whether a topic could be created, and creates none (`validate_only`).
+    ///
+    /// # Errors
+    /// As [`Admin::create_topic`].
+    pub async fn validate_topic(&self, topic: &NewTopic) -> Result<(), ClientError> {
+        self.ask_for_topic(topic, true).await.map(drop)
+    }
+
+    async fn ask_for_topic(&self, topic: &NewTopic, validate_only: bool) -> Result<CreatedTopic, ClientError> {
         let timeout_ms = self.timeout_ms();
         let make = |_| {
             let assignments = topic.assignment.iter().map(|(partition, replicas)| {
@@ -149,7 +163,7 @@ impl Admin {
                 .with_assignments(assignments.collect())
                 .with_configs(configs.collect());
             let body = CreateTopicsRequest::default().with_topics(vec![wanted]).with_timeout_ms(timeout_ms);
-            Request::CreateTopics(body)
+            Request::CreateTopics(body.with_validate_only(validate_only))
         };
         let read = |response| match response {
             Response::CreateTopics(told) => {
@@ -164,9 +178,7 @@ impl Admin {
             }
             _ => None,
         };
-        let created = self.ask_any(ApiKey::CreateTopics, make, read).await?;
-        self.client.refresh_metadata();
-        Ok(created)
+        self.ask_any(ApiKey::CreateTopics, make, read).await
     }
 
     /// Deletes a topic.
@@ -203,6 +215,20 @@ impl Admin {
     /// # Errors
     /// INVALID_PARTITIONS if it has as many already; when time runs out, the last reason.
     pub async fn create_partitions(&self, name: &TopicName, count: i32) -> Result<(), ClientError> {
+        self.ask_for_partitions(name, count, false).await?;
+        self.client.refresh_metadata();
+        Ok(())
+    }
+
+    /// Asks whether a topic's number of partitions could be raised to `count`, and raises nothing (`validate_only`).
+    ///
+    /// # Errors
+    /// As [`Admin::create_partitions`].
+    pub async fn validate_partitions(&self, name: &TopicName, count: i32) -> Result<(), ClientError> {
+        self.ask_for_partitions(name, count, true).await
+    }
+
+    async fn ask_for_partitions(&self, name: &TopicName, count: i32, validate_only: bool) -> Result<(), ClientError> {
         let timeout_ms = self.timeout_ms();
         let make = |_| {
             let topic = CreatePartitionsTopic::default()
@@ -210,7 +236,7 @@ impl Admin {
                 .with_count(count)
                 .with_assignments(None);
             let body = CreatePartitionsRequest::default().with_topics(vec![topic]).with_timeout_ms(timeout_ms);
-            Request::CreatePartitions(body)
+            Request::CreatePartitions(body.with_validate_only(validate_only))
         };
         let read = |response| match response {
             Response::CreatePartitions(told) => {
@@ -222,9 +248,7 @@ impl Admin {
             }
             _ => None,
         };
-        self.ask_any(ApiKey::CreatePartitions, make, read).await?;
-        self.client.refresh_metadata();
-        Ok(())
+        self.ask_any(ApiKey::CreatePartitions, make, read).await
     }
 
     /// Describes the cluster.
@@ -370,11 +394,12 @@ impl Admin {
                             Some(Verdict::Done(done)) => return Ok(done),
                             Some(Verdict::Refused(code, detail)) => {
                                 let passes = code.is_retriable() && code != ErrorCode::UnknownTopicOrPartition;
+                                // The controller may have done it and not have been able to say so. One that lost its
+                                // leadership meanwhile says NOT_CONTROLLER.
+                                attempts.doubtful |= passes || code == ErrorCode::UnknownServerError;
                                 if !passes {
                                     return Err(attempts.error(code, detail));
                                 }
-                                // The controller may have done it and not have been able to say so.
-                                attempts.doubtful |= code != ErrorCode::NotController;
                                 (code, detail)
                             }
                             None => {
@@ -401,9 +426,12 @@ impl Admin {
         Attempts { deadline: core.env.mono() + core.config.default_api_timeout, failures: 0, doubtful: false }
     }
 
-    /// Waits out the backoff; an error when there is no time left for another attempt.
+    /// Waits out the backoff; an error when there is to be no other attempt, or no time is left for it.
     async fn pause(&self, attempts: &mut Attempts, code: ErrorCode, detail: String) -> Result<(), ClientError> {
         let env = &self.client.core.env;
+        if attempts.failures >= self.client.core.config.retries {
+            return Err(attempts.error(code, detail));
+        }
         let wait = lock(&self.backoff).delay(attempts.failures);
         attempts.failures += 1;
         if env.mono() + wait >= attempts.deadline {

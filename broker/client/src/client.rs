@@ -34,6 +34,9 @@ pub struct ClientConfig {
     pub request_timeout: Duration,
     /// `default.api.timeout.ms`: an admin call or an offset lookup, all attempts together.
     pub default_api_timeout: Duration,
+    /// `retries` of an admin client: how often an admin call is tried again. With 0 the cluster is asked once, and what it
+    /// is told is told of that one request.
+    pub retries: u32,
     /// `retry.backoff.ms`.
     pub retry_backoff: Duration,
     /// `retry.backoff.max.ms`.
@@ -59,6 +62,7 @@ impl Default for ClientConfig {
             client_id: "client".to_owned(),
             request_timeout: Duration::from_secs(30),
             default_api_timeout: Duration::from_secs(60),
+            retries: u32::MAX,
             retry_backoff: Duration::from_millis(100),
             retry_backoff_max: Duration::from_secs(1),
             reconnect_backoff: Duration::from_millis(50),

@@ -5,8 +5,9 @@ use broker_env::{Connection, Env, TokioEnv};
 use broker_types::{ErrorCode, TopicName};
 use broker_wire::api_versions::{Listener, encode_unsupported_version, response};
 use broker_wire::frame::FrameReader;
+use broker_wire::messages::delete_topics_response::DeletableTopicResult;
 use broker_wire::messages::metadata_response::{MetadataResponseBroker, MetadataResponseTopic};
-use broker_wire::messages::{BrokerId, MetadataResponse, RequestHeader, StrBytes, convert};
+use broker_wire::messages::{BrokerId, DeleteTopicsResponse, MetadataResponse, RequestHeader, StrBytes, convert};
 use broker_wire::{Request, Response, decode_request, encode_response};
 use bytes::Bytes;
 use std::future::Future;
@@ -25,6 +26,10 @@ struct Seen {
 }
 
 fn with_broker<F: Future<Output = ()>>(script: Script, test: impl FnOnce(Client, Arc<Seen>) -> F) {
+    with_retries(u32::MAX, script, test);
+}
+
+fn with_retries<F: Future<Output = ()>>(retries: u32, script: Script, test: impl FnOnce(Client, Arc<Seen>) -> F) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let env: Arc<dyn Env> = TokioEnv::new(runtime.handle().clone());
     let seen = Arc::new(Seen::default());
@@ -42,6 +47,7 @@ fn with_broker<F: Future<Output = ()>>(script: Script, test: impl FnOnce(Client,
             bootstrap: vec![("127.0.0.1".into(), port)],
             request_timeout: Duration::from_millis(200),
             default_api_timeout: Duration::from_millis(1500),
+            retries,
             ..ClientConfig::default()
         };
         test(Client::new(env.clone(), config), seen.clone()).await;
@@ -138,6 +144,42 @@ fn silence_ends_the_connection_in_time_and_leaves_the_outcome_open() {
         let error = client.admin().delete_topic(&topic()).await.unwrap_err();
         assert_eq!((error.code, error.outcome), (ErrorCode::RequestTimedOut, Outcome::Indeterminate));
         assert!(seen.connections.load(Ordering::SeqCst) > 1, "a connection that is silent is given up");
+    });
+}
+
+#[test]
+fn without_retries_the_cluster_is_asked_once() {
+    let script: Script = Arc::new(|port, header, request| match request {
+        Request::ApiVersions(_) => answer(port, header, header.correlation_id),
+        _ => None,
+    });
+    with_retries(0, script, |client, seen| async move {
+        let error = client.admin().delete_topic(&topic()).await.unwrap_err();
+        assert_eq!((error.code, error.outcome), (ErrorCode::RequestTimedOut, Outcome::Indeterminate));
+        let requests = seen.requests.lock().unwrap().clone();
+        assert_eq!(requests.iter().filter(|request| request.starts_with("DeleteTopics")).count(), 1);
+    });
+}
+
+/// A request whose answer says nothing of its effect: asked again, it may be told of its own doing.
+#[test]
+fn a_refusal_after_a_controller_that_lost_its_leadership_leaves_the_outcome_open() {
+    let asked = AtomicU32::new(0);
+    let script: Script = Arc::new(move |port, header, request| match request {
+        Request::DeleteTopics(_) => {
+            let code = match asked.fetch_add(1, Ordering::SeqCst) {
+                0 => ErrorCode::NotController,
+                _ => ErrorCode::UnknownTopicOrPartition,
+            };
+            let result = DeletableTopicResult::default().with_error_code(code.code());
+            let body = Response::DeleteTopics(DeleteTopicsResponse::default().with_responses(vec![result]));
+            Some(encode_response(header.api_version, header.correlation_id, &body).unwrap())
+        }
+        _ => answer(port, header, header.correlation_id),
+    });
+    with_broker(script, |client, _seen| async move {
+        let error = client.admin().delete_topic(&topic()).await.unwrap_err();
+        assert_eq!((error.code, error.outcome), (ErrorCode::UnknownTopicOrPartition, Outcome::Indeterminate));
     });
 }
 

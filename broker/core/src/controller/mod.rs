@@ -7,9 +7,13 @@
 //! replayed everything before its own epoch, and refuses requests as a standby does. **Active** answers requests: it
 //! keeps a *committed* image, fed only by [`Input::Committed`], and a *speculative* one that is ahead of it by the
 //! records proposed and not yet committed. Losing the quorum, or one failed append, throws the speculative image away
-//! and refuses what is parked with NOT_CONTROLLER: nobody was told of a change that may not be (KAFKA-14204).
+//! and refuses what is parked: nobody was told of a change that may not be (KAFKA-14204).
 //!
-//! Differences from Kafka: sessions are checked exactly when they end and not by a periodic task; enabling unclean
+//! Differences from Kafka: what clients are told of topics is linearizable, refusals and `validate_only` included. Such an
+//! answer rests on no record of its own, and Kafka gives it at once if nothing is under way: a controller that another
+//! one has replaced, and that has not heard of it, tells of a topic that is gone. Here it waits for a record written after
+//! it was asked for. And a client's change that is parked when the quorum is lost is refused with REQUEST_TIMED_OUT and
+//! not with NOT_CONTROLLER, on which whoever forwards it asks again and is told of its own doing; sessions are checked exactly when they end and not by a periodic task; enabling unclean
 //! election elects for leaderless partitions at once, not within five minutes; eligible leader replicas (KIP-966) are
 //! carried through but not elected from.
 
@@ -214,6 +218,8 @@ struct Parked {
     until: Offset,
     id: RequestId,
     response: Result<ControllerResponse, Refusal>,
+    /// Whoever asked for a change must learn that it may have been made: it is not to be asked for twice.
+    asked_once: bool,
 }
 
 /// What a request comes to: records to write and what to answer once they are committed.
@@ -320,7 +326,9 @@ impl Controller {
             "no longer the active controller"
         );
         for parked in active.parked {
-            let response = Err(Refusal::new(ErrorCode::NotController, "the controller lost its leadership"));
+            // The next controller may find the records in its log.
+            let error = if parked.asked_once { ErrorCode::RequestTimedOut } else { ErrorCode::NotController };
+            let response = Err(Refusal::new(error, "the controller lost its leadership"));
             out.push(Output::Reply { id: parked.id, response });
         }
     }
@@ -392,6 +400,8 @@ impl Controller {
             out.push(Output::Reply { id, response });
             return;
         }
+        let (asked_once, tells_of_topics) = (request.is_asked_once(), request.tells_of_topics());
+        let before = active.speculative.end();
         let response = match active.decide(&self.config, &mut self.rng, now, request) {
             Ok(decision) => {
                 active.propose(&self.config, decision.records, out);
@@ -399,9 +409,15 @@ impl Controller {
             }
             Err(refusal) => Err(refusal),
         };
+        // Another controller may have been elected meanwhile, and have changed what this answer tells of. A record that is
+        // proposed now and comes to be committed proves that none was; one that was proposed before does not.
+        if tells_of_topics && active.speculative.end() == before {
+            active.propose(&self.config, vec![MetadataRecord::NoOp], out);
+        }
         // An answer may have been decided on records that are not committed, also one that writes none: it waits for
         // all that was proposed so far.
-        active.parked.push_back(Parked { until: active.speculative.end().offset, id, response });
+        let until = active.speculative.end().offset;
+        active.parked.push_back(Parked { until, id, response, asked_once });
         self.answer_committed(out);
     }
 

@@ -95,6 +95,32 @@ pub enum ControllerRequest {
     },
 }
 
+impl ControllerRequest {
+    /// Whether it changes topics for a client: if its answer is lost it must not be sent again on the client's behalf.
+    /// The second attempt would be told of what the first one did (TOPIC_ALREADY_EXISTS), and the first may still come
+    /// after it.
+    #[must_use]
+    pub fn is_asked_once(&self) -> bool {
+        match self {
+            ControllerRequest::CreateTopics { validate_only, .. }
+            | ControllerRequest::CreatePartitions { validate_only, .. } => !validate_only,
+            ControllerRequest::DeleteTopics { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Whether its answer, a refusal too, tells a client which topics there are and how many partitions they have.
+    #[must_use]
+    pub fn tells_of_topics(&self) -> bool {
+        matches!(
+            self,
+            ControllerRequest::CreateTopics { .. }
+                | ControllerRequest::CreatePartitions { .. }
+                | ControllerRequest::DeleteTopics { .. }
+        )
+    }
+}
+
 /// See [`ControllerRequest::RegisterBroker`].
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct RegisterBroker {

@@ -408,14 +408,15 @@ fn a_topic_that_cannot_be_is_refused_with_its_code() {
 }
 
 #[test]
-fn validate_only_writes_nothing() {
+fn validate_only_changes_nothing() {
     let mut bench = Bench::new(1, 1);
     let before = bench.end();
     let topics = vec![new_topic("orders", Some(2), Some(1))];
     let answer = bench.ask(ControllerRequest::CreateTopics { topics, validate_only: true }).unwrap();
     let ControllerResponse::CreateTopics(results) = answer else { panic!() };
     assert_eq!(results[0].1.as_ref().map(|created| (created.id, created.partitions)), Ok((Uuid::ZERO, 2)));
-    assert_eq!(bench.end(), before);
+    assert_eq!(bench.end(), before + 1, "only the record that its answer waits for");
+    assert_eq!(bench.log.last().unwrap().records, [MetadataRecord::NoOp]);
 }
 
 /// KAFKA-14204: what does not fit in one batch is refused before anything changes.
@@ -536,10 +537,44 @@ fn a_deposed_controller_forgets_what_was_not_committed() {
     bench.lose_tail(1);
     bench.auto_commit = true;
     bench.elect(1);
-    assert_eq!(bench.replies[&id].as_ref().unwrap_err().error, ErrorCode::NotController);
+    assert_eq!(bench.replies[&id].as_ref().unwrap_err().error, ErrorCode::RequestTimedOut);
     bench.elect(0);
     let ControllerResponse::CreateTopics(results) = bench.ask(request).unwrap() else { panic!() };
     assert!(results[0].1.is_ok());
+}
+
+/// It may be committed by the next controller: whoever forwards it must not ask again and be told of its own doing.
+#[test]
+fn only_what_may_be_asked_twice_is_told_that_the_controller_is_another() {
+    let mut bench = Bench::new(3, 1);
+    bench.auto_commit = false;
+    let topics = || vec![new_topic("a", None, None)];
+    let change = bench.send(ControllerRequest::CreateTopics { topics: topics(), validate_only: false });
+    let question = bench.send(ControllerRequest::CreateTopics { topics: topics(), validate_only: true });
+    let deletion = bench.send(ControllerRequest::DeleteTopics { topics: vec![TopicRef::Name("a".into())] });
+    bench.auto_commit = true;
+    bench.elect(1);
+    let told = [change, question, deletion].map(|id| bench.replies[&id].as_ref().unwrap_err().error);
+    assert_eq!(told, [ErrorCode::RequestTimedOut, ErrorCode::NotController, ErrorCode::RequestTimedOut]);
+}
+
+/// A controller is cut off from the quorum; another one deletes the topic. The first has nothing under way, so it would
+/// answer at once that the topic exists: it answers nothing until a record of its own is committed, and that never is.
+#[test]
+fn an_answer_about_topics_without_records_waits_for_one_that_proves_who_leads() {
+    let mut bench = Bench::new(3, 1);
+    bench.topic("a", &[&[1]]);
+    bench.auto_commit = false;
+    let before = bench.end();
+    let topics = || vec![new_topic("a", None, None)];
+    let refused = bench.send(ControllerRequest::CreateTopics { topics: topics(), validate_only: false });
+    let question = bench.send(ControllerRequest::CreateTopics { topics: topics(), validate_only: true });
+    let grown = vec![NewPartitions { name: "a".into(), count: 2, assignments: None }];
+    let grows = bench.send(ControllerRequest::CreatePartitions { topics: grown, validate_only: true });
+    assert!(bench.replies.is_empty(), "an answer now could be about a topic that another controller deleted");
+    assert_eq!(bench.end(), before + 3, "each waits for a record written after it came");
+    bench.commit();
+    assert!([refused, question, grows].iter().all(|id| bench.replies[id].is_ok()));
 }
 
 #[test]
@@ -547,7 +582,7 @@ fn a_refused_append_makes_the_controller_revert_and_resign() {
     let mut bench = Bench::new(1, 1);
     bench.refuse_appends = true;
     let request = ControllerRequest::CreateTopics { topics: vec![new_topic("a", None, None)], validate_only: false };
-    assert_eq!(bench.ask(request.clone()).unwrap_err().error, ErrorCode::NotController);
+    assert_eq!(bench.ask(request.clone()).unwrap_err().error, ErrorCode::RequestTimedOut);
     assert_eq!((bench.leader, bench.nodes[0].active_epoch()), (None, None));
     assert_eq!(bench.ask(request).unwrap_err().error, ErrorCode::NotController);
 }
@@ -564,6 +599,7 @@ fn an_elected_controller_serves_only_after_it_replayed_everything_before_its_epo
     bench.commit();
     assert_eq!(bench.nodes[1].active_epoch(), Some(bench.epoch));
     let id = bench.send(request);
+    bench.commit();
     let ControllerResponse::CreateTopics(results) = bench.replies[&id].clone().unwrap() else { panic!() };
     assert_eq!(results[0].1.as_ref().unwrap_err().error, ErrorCode::TopicAlreadyExists, "the kept tail counts");
 }

@@ -20,6 +20,8 @@ pub(crate) struct Channel {
     host: String,
     port: u16,
     connection: Option<Connection>,
+    /// Whether the peer may have seen the last question.
+    sent: bool,
     inbound: BytesMut,
     correlation_id: i32,
 }
@@ -32,6 +34,7 @@ impl Channel {
             host,
             port,
             connection: None,
+            sent: false,
             inbound: BytesMut::new(),
             correlation_id: 0,
         }
@@ -47,6 +50,7 @@ impl Channel {
     pub(crate) async fn ask(&mut self, version: i16, request: &Request, timeout: Duration) -> io::Result<Response> {
         let env = self.env.clone();
         let deadline = env.mono() + timeout;
+        self.sent = false;
         let outcome = match env.until(deadline, self.exchange(version, request)).await {
             Some(outcome) => outcome,
             None => Err(io::ErrorKind::TimedOut.into()),
@@ -55,6 +59,11 @@ impl Channel {
             self.close();
         }
         outcome
+    }
+
+    /// Whether the peer may have seen the last question, and may act on it although no answer came.
+    pub(crate) fn was_sent(&self) -> bool {
+        self.sent
     }
 
     /// Forgets the connection.
@@ -71,6 +80,7 @@ impl Channel {
         let connection = self.connection.as_mut().expect("just connected");
         self.correlation_id = self.correlation_id.wrapping_add(1) & i32::MAX;
         let frame = encode_request(version, self.correlation_id, Some(&self.client_id), request).map_err(invalid)?;
+        self.sent = true;
         connection.writer.write(frame).await?;
         loop {
             if let Some(frame) = next_frame(&mut self.inbound, RESPONSE_MAX_BYTES).map_err(invalid)? {

@@ -31,23 +31,27 @@ pub(super) async fn ask_controller(
         Ok(asked) => asked,
         Err(error) => return controller_api::refused(&request, &error.into()),
     };
+    let once = asked.is_asked_once();
     if kind == ListenerKind::Broker {
         let again = request.clone();
-        return forward(node, version, request, |error| controller_api::refused(&again, &error.into())).await;
+        return forward(node, version, request, once, |error| controller_api::refused(&again, &error.into())).await;
     }
     let (reply, answer) = oneshot::channel();
     if node.quorum.send(QuorumMessage::Controller { request: asked, reply }).await.is_err() {
         return controller_api::refused(&request, &Refusal::from(ErrorCode::NotController));
     }
-    let answer = answer.await.unwrap_or_else(|_| Err(Refusal::from(ErrorCode::NotController)));
+    // The machine ended with the request in it: what it wrote may yet be committed.
+    let lost = if once { ErrorCode::RequestTimedOut } else { ErrorCode::NotController };
+    let answer = answer.await.unwrap_or_else(|_| Err(Refusal::from(lost)));
     controller_api::to_response(&request, answer)
 }
 
-/// Asks the active controller on behalf of a client.
+/// Asks the active controller on behalf of a client; `once`: see [`ControllerRequest::is_asked_once`].
 pub(super) async fn forward(
     node: &Arc<Node>,
     version: i16,
     request: Request,
+    once: bool,
     failed: impl FnOnce(ErrorCode) -> Response,
 ) -> Response {
     let wish = match &request {
@@ -59,12 +63,13 @@ pub(super) async fn forward(
     let wish = Duration::from_millis(u64::try_from(wish).unwrap_or(0));
     let deadline = node.env.mono() + wish.min(node.config.settings.request_timeout);
     let (reply, answer) = oneshot::channel();
-    if node.forward.send(Forward { request, version, deadline, reply }).await.is_err() {
+    if node.forward.send(Forward { request, version, deadline, once, reply }).await.is_err() {
         return failed(ErrorCode::BrokerNotAvailable);
     }
     match answer.await {
         Ok(response) => response,
-        Err(_) => failed(ErrorCode::BrokerNotAvailable),
+        // This broker stops, and nobody knows whether the request had been sent.
+        Err(_) => failed(ErrorCode::RequestTimedOut),
     }
 }
 
@@ -88,7 +93,7 @@ pub(super) async fn init_producer_id(node: &Arc<Node>, body: &InitProducerIdRequ
         let version = controller_api::version(&request);
         let failed =
             |error| controller_api::refused(&Request::AllocateProducerIds(Default::default()), &Refusal::from(error));
-        match forward(node, version, request, failed).await {
+        match forward(node, version, request, false, failed).await {
             Response::AllocateProducerIds(body) if body.error_code == 0 => {
                 let first = body.producer_id_start.0;
                 *block = Some((first, first + i64::from(body.producer_id_len)));

@@ -106,7 +106,7 @@ async fn create(node: &Arc<Node>, names: Vec<TopicName>) {
     let version = super::controller_api::version(&request);
     let again = request.clone();
     let failed = |error: ErrorCode| super::controller_api::refused(&again, &error.into());
-    let _ = super::admin::forward(node, version, request, failed).await;
+    let _ = super::admin::forward(node, version, request, true, failed).await;
 }
 
 fn active_brokers(image: &MetadataImage) -> impl Iterator<Item = &Arc<BrokerRegistration>> {

@@ -44,7 +44,8 @@ pub(super) async fn describe(
 ) -> Response {
     if kind == ListenerKind::Broker {
         let request = Request::DescribeQuorum(body);
-        return super::admin::forward(node, version, request, |error| described(version, error, None, node)).await;
+        return super::admin::forward(node, version, request, false, |error| described(version, error, None, node))
+            .await;
     }
     let (reply, answer) = oneshot::channel();
     let sent = node.quorum.send(QuorumMessage::Describe { reply }).await.is_ok();
