@@ -289,6 +289,10 @@ pub enum TopicAsk {
     CreatePartitions(i32),
     /// How many there are.
     Describe,
+    /// CreateTopics with `validate_only`, which changes nothing: whether there is no such topic yet.
+    ValidateCreate,
+    /// CreatePartitions with `validate_only`, which changes nothing: whether there are fewer than that.
+    ValidatePartitions(i32),
 }
 
 /// One request about the voters.

@@ -466,6 +466,10 @@ impl Index<'_> {
                     TopicAsk::Delete => "asked for the end of topic".to_owned(),
                     TopicAsk::CreatePartitions(partitions) => format!("asked for {partitions} partitions of topic"),
                     TopicAsk::Describe => "asked for the partitions of topic".to_owned(),
+                    TopicAsk::ValidateCreate => "asked whether it could create topic".to_owned(),
+                    TopicAsk::ValidatePartitions(partitions) => {
+                        format!("asked for fewer than {partitions} partitions of topic")
+                    }
                 };
                 let told = request.told.map_or(String::new(), |told| format!(" and was told {told}"));
                 (format!("{what} {}{told}", request.name), request.error.as_deref())

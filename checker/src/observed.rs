@@ -38,7 +38,8 @@ pub struct WhiteBox {
 
 impl WhiteBox {
     /// A judge of a run under `ctx`. Of the context it reads the configuration and the names, both of which may still
-    /// be told later ([`Self::context_mut`]: topics get their ids when they are created).
+    /// be told later ([`Self::context_mut`]: topics get their ids when they are created). A topic's name it also learns
+    /// from what is observed.
     #[must_use]
     pub fn new(ctx: Context) -> Self {
         WhiteBox {
@@ -283,6 +284,10 @@ impl WhiteBox {
                 self.quorum.resigned(ctx, out, place, epoch);
                 self.partitions[set].stopped_leading(place.node);
             }
+            Observation::TopicCreated { topic, ref name } => {
+                self.ctx.topics.insert(topic, name.as_str().to_owned());
+            }
+            Observation::TopicDeleted { topic } => self.registrations.deleted(topic),
             Observation::BrokerRegistered { broker, broker_epoch } => {
                 self.registrations.registered(ctx, out, place, broker, broker_epoch);
             }

@@ -1,7 +1,11 @@
 //! What clients saw, as a history that the judge reads.
 
-use broker_types::{NodeId, Offset, TopicId, TopicIdPartition};
-use checker::{Acks, History, Isolation, Op, OpId, OpKind, Outcome, Poll, Read, Send, SessionId, SimTime, ValueId};
+use broker_client::ClientError;
+use broker_types::{NodeId, Offset, ProducerId, TopicId, TopicIdPartition};
+use checker::{
+    Acks, History, Isolation, Op, OpId, OpKind, Outcome, Poll, ProducerIdRequest, Read, Send, SessionId, SimTime,
+    TopicAsk, TopicRequest, ValueId,
+};
 use std::sync::{Arc, Mutex};
 
 /// The history being written. A cheap handle; clones write the same one.
@@ -116,6 +120,31 @@ impl Recorder {
         let _ = self.push(session, invoked, Some(returned), Outcome::Ok, OpKind::TailRead(tail));
     }
 
+    /// A request about a topic was invoked.
+    #[must_use]
+    pub fn topic(&self, session: SessionId, at: SimTime, name: &str, ask: TopicAsk) -> OpId {
+        let request = TopicRequest { name: name.to_owned(), ask, told: None, error: None };
+        self.push(session, at, None, Outcome::Unknown, OpKind::Topic(request))
+    }
+
+    /// A request about a topic returned.
+    pub fn topic_answered(&self, op: OpId, at: SimTime, answer: Result<(), &ClientError>) {
+        self.with(|inner| {
+            let op = &mut inner.history.ops[usize::try_from(op.0).expect("ours")];
+            op.returned = Some(at);
+            op.outcome = answer.map_or_else(|error| outcome(error.outcome), |()| Outcome::Ok);
+            if let OpKind::Topic(request) = &mut op.kind {
+                request.error = answer.err().map(|error| error.code.name().to_owned());
+            }
+        });
+    }
+
+    /// A producer without a transactional id was given its producer id.
+    pub fn producer_id(&self, session: SessionId, invoked: SimTime, returned: SimTime, producer: ProducerId) {
+        let request = ProducerIdRequest { producer: Some(producer), error: None };
+        let _ = self.push(session, invoked, Some(returned), Outcome::Ok, OpKind::ProducerId(request));
+    }
+
     /// Records acknowledged so far, and records delivered.
     #[must_use]
     pub fn counts(&self) -> (u64, u64) {
@@ -126,6 +155,15 @@ impl Recorder {
     #[must_use]
     pub fn take(&self) -> History {
         self.with(|inner| std::mem::take(&mut inner.history))
+    }
+}
+
+/// What a client knows of the effect of what failed, as the judge names it.
+#[must_use]
+pub fn outcome(of: broker_client::Outcome) -> Outcome {
+    match of {
+        broker_client::Outcome::Definite => Outcome::Fail,
+        broker_client::Outcome::Indeterminate => Outcome::Unknown,
     }
 }
 

@@ -8,16 +8,17 @@ use crate::cluster::{
 };
 use crate::file::{Allowed as FileAllowed, ConfigValue, ExpectedVerdict, Heal, Produce, Scenario, Workload};
 use crate::nemesis::{Schedule, resolve};
-use crate::recorder::{Recorder, START, moment};
+use crate::recorder::{Recorder, START, moment, outcome};
 use crate::story;
-use crate::workload::{self, Scene};
+use crate::workload::{self, ProducerIds, Scene};
 use broker_client::{Acks, NewTopic, Producer, ProducerConfig, Record};
 use broker_core::planted::Bug;
 use broker_env::SharedEnv;
 use broker_env::watch;
 use broker_types::{NodeId, TopicIdPartition, TopicName};
 use checker::{
-    Allowed, Canary, CheckOutcome, CheckResult, Context, Convergence, PartitionRules, Progress, Verdict, WhiteBox,
+    Allowed, Canary, CheckOutcome, CheckResult, Context, Convergence, PartitionRules, Progress, TopicAsk, Verdict,
+    WhiteBox,
 };
 use reports::{CheckLine, FaultLine, RunReport};
 use sim::trace::Checkpoint;
@@ -340,7 +341,7 @@ fn report_progress(progress: &Watch, world: &World, brought: &Brought, recorder:
 /// A host for each client of each workload; started when the cluster is ready.
 fn add_clients(world: &World, scenario: &Scenario, own: &[workload::Own], scene: &Scene) -> Vec<(HostId, String)> {
     let mut clients = Vec::new();
-    let (mut producers, mut consumers) = (0, 0);
+    let (mut producers, mut consumers, mut admins) = (0, 0, 0);
     for workload in &scenario.workloads {
         match workload {
             Workload::Produce(produce) => {
@@ -360,6 +361,16 @@ fn add_clients(world: &World, scenario: &Scenario, own: &[workload::Own], scene:
                     let (scene, consume) = (scene.clone(), consume.clone());
                     let boot: sim::Boot =
                         Arc::new(move |env, _| workload::consume(env, scene.clone(), consume.clone(), index));
+                    clients.push((world.add_node(&name, boot), name));
+                }
+            }
+            Workload::AdminChurn(churn) => {
+                for index in 0..churn.clients {
+                    admins += 1;
+                    let name = format!("admin-{admins}");
+                    let (scene, churn) = (scene.clone(), *churn);
+                    let boot: sim::Boot =
+                        Arc::new(move |env, _| workload::admin_churn(env, scene.clone(), churn, index));
                     clients.push((world.add_node(&name, boot), name));
                 }
             }
@@ -390,6 +401,7 @@ async fn boot(
         return Err(format!("only {up} of {brokers} brokers were unfenced {} s after the start", BOOT.as_secs()));
     }
     let client = scene.client(admin.clone(), "admin");
+    let session = scene.recorder.session();
     for topic in &scenario.topics {
         let wanted = NewTopic {
             name: TopicName::from(topic.name.as_str()),
@@ -398,10 +410,13 @@ async fn boot(
             assignment: BTreeMap::new(),
             config: topic.config.iter().map(|(key, value)| (key.clone(), value.to_string())).collect(),
         };
-        match client.admin().create_topic(&wanted).await {
+        let ask = TopicAsk::Create(i32::try_from(topic.partitions).unwrap_or(i32::MAX));
+        let op = scene.recorder.topic(session, moment(world.now()), &topic.name, ask);
+        let answer = client.admin().create_topic(&wanted).await;
+        scene.recorder.topic_answered(op, moment(world.now()), answer.as_ref().map(drop));
+        match answer {
             Ok(created) => {
                 if let Some(id) = created.id {
-                    cluster.shared.name_topic(id, &topic.name);
                     tell_rules(scenario, topic, id, cluster);
                 }
             }
@@ -535,6 +550,7 @@ async fn canaries(scenario: &Scenario, scene: &Scene, admin: &SharedEnv) -> Vec<
         ProducerConfig { delivery_timeout: Duration::from_secs(30), acks: Acks::All, ..ProducerConfig::default() };
     let producer = Producer::new(&client, config);
     let session = scene.recorder.session();
+    let mut ids = ProducerIds::new(scene, session);
     let mut canaries = Vec::new();
     for topic in &scenario.topics {
         let name = TopicName::from(topic.name.as_str());
@@ -561,17 +577,16 @@ async fn canaries(scenario: &Scenario, scene: &Scene, admin: &SharedEnv) -> Vec<
                 headers: Vec::new(),
             });
             let what = format!("produce to {}-{partition}", topic.name);
-            match delivery.await {
+            let delivered = delivery.await;
+            ids.look(scene, &producer);
+            match delivered {
                 Ok(metadata) => {
                     scene.recorder.sent(op, moment(), checker::Outcome::Ok, metadata.offset, None);
                     scene.shared.acked(sending.partition);
                     canaries.push(Canary { what, error: None });
                 }
                 Err(error) => {
-                    let outcome = match error.outcome {
-                        broker_client::Outcome::Definite => checker::Outcome::Fail,
-                        broker_client::Outcome::Indeterminate => checker::Outcome::Unknown,
-                    };
+                    let outcome = outcome(error.outcome);
                     scene.recorder.sent(op, moment(), outcome, None, Some(error.code.name().to_owned()));
                     canaries.push(Canary { what, error: Some(error.code.name().to_owned()) });
                 }
@@ -661,19 +676,26 @@ fn judge(scenario: &Scenario, seed: u64, options: &Options, brought: Brought, pa
 }
 
 fn traffic(history: &checker::History, acked: u64, read: u64, refused: &BTreeMap<&'static str, u64>) -> String {
-    let sends = history.ops.iter().filter(|op| matches!(op.kind, checker::OpKind::Send(_)));
-    let (mut sent, mut failed, mut unknown) = (0, 0, 0);
-    for op in sends {
-        sent += 1;
-        match op.outcome {
-            checker::Outcome::Ok => {}
-            checker::Outcome::Fail => failed += 1,
-            checker::Outcome::Unknown => unknown += 1,
-        }
-    }
+    let count = |is_one: &dyn Fn(&checker::Op) -> bool, outcome: checker::Outcome| {
+        history.ops.iter().filter(|op| is_one(op) && op.outcome == outcome).count()
+    };
+    let fates = |is_one: &dyn Fn(&checker::Op) -> bool| {
+        [checker::Outcome::Ok, checker::Outcome::Fail, checker::Outcome::Unknown].map(|outcome| count(is_one, outcome))
+    };
+    let [sent, failed, unknown] = fates(&|op| matches!(op.kind, checker::OpKind::Send(_)));
+    let sent = sent + failed + unknown;
     let mut text = format!(
         "Clients sent {sent} records: {acked} acknowledged, {failed} refused, {unknown} of unknown fate; {read} were read."
     );
+    // What the run itself creates is there before it begins.
+    let is_churn = |op: &checker::Op| matches!(op.kind, checker::OpKind::Topic(_)) && op.invoked.0 > 0;
+    let [done, failed, unknown] = fates(&is_churn);
+    if done + failed + unknown > 0 {
+        let asked = done + failed + unknown;
+        text.push_str(&format!(
+            " They asked {asked} times about topics: {done} granted, {failed} refused, {unknown} of unknown fate."
+        ));
+    }
     if !refused.is_empty() {
         let list: Vec<String> = refused.iter().map(|(name, count)| format!("{count} × {name}")).collect();
         text.push_str(&format!(" Errors: {}.", list.join(", ")));

@@ -2,7 +2,7 @@
 
 use crate::{
     BrokerEpoch, BrokerId, GroupId, LeaderEpoch, MemberId, NodeId, Offset, PartitionEpoch, ProducerEpoch, ProducerId,
-    ProducerStamp, TopicIdPartition, TransactionalId,
+    ProducerStamp, TopicId, TopicIdPartition, TopicName, TransactionalId,
 };
 use std::fmt;
 
@@ -260,6 +260,18 @@ pub enum Observation {
     ControllerAnswered {
         /// End of the records it was decided on, exclusive.
         until: Offset,
+    },
+    /// A topic was created; its partitions are told next.
+    TopicCreated {
+        /// Its id: another than that of every topic which had the name before.
+        topic: TopicId,
+        /// Its name.
+        name: TopicName,
+    },
+    /// A topic was deleted, and its partitions with it.
+    TopicDeleted {
+        /// Its id.
+        topic: TopicId,
     },
     /// A partition's registration was created or changed.
     PartitionChanged {

@@ -13,7 +13,7 @@ use crate::registry::{
     REGISTRATION_EPOCHS,
 };
 use crate::replication::replica_set::Place;
-use broker_types::{BrokerEpoch, LeaderEpoch, NodeId, PartitionEpoch, TopicIdPartition};
+use broker_types::{BrokerEpoch, LeaderEpoch, NodeId, PartitionEpoch, TopicId, TopicIdPartition};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Most registrations remembered, over all partitions.
@@ -103,6 +103,8 @@ pub(crate) struct Registrations {
     all: BTreeMap<(TopicIdPartition, PartitionEpoch), Registration>,
     /// Brokers that became leaders: when, who, of what, in which epoch.
     took_over: Vec<(SimTime, NodeId, TopicIdPartition, LeaderEpoch)>,
+    /// Topics that are gone. A controller that is behind may still tell of them.
+    deleted: BTreeSet<TopicId>,
     /// Brokers that are about to stop, by the broker epoch in which they said so.
     stopping: BTreeMap<NodeId, BrokerEpoch>,
     /// Brokers that lost power since they were registered last.
@@ -129,6 +131,9 @@ impl Registrations {
     ) -> Option<Option<Registration>> {
         self.agree(ctx, out, place.node, Some(place.at), (partition, new));
         self.settle_fenced(ctx, out, place);
+        if self.deleted.contains(&partition.topic) {
+            return None;
+        }
         // A controller that has just become active tells of changes only: what was before, its predecessor told.
         let former = self.all.get(&(partition, PartitionEpoch(new.partition_epoch.0.wrapping_sub(1)))).cloned();
         let telling = self.telling(place);
@@ -145,6 +150,15 @@ impl Registrations {
             self.newest.insert(partition, new.partition_epoch);
         }
         is_news.then_some(old)
+    }
+
+    /// A topic is gone, and its partitions are in nobody's hands: a fenced broker is in no ISR of theirs.
+    pub(crate) fn deleted(&mut self, topic: TopicId) {
+        self.deleted.insert(topic);
+        self.newest.retain(|partition, _| partition.topic != topic);
+        for telling in self.tellings.values_mut() {
+            telling.partitions.retain(|partition, _| partition.topic != topic);
+        }
     }
 
     /// What the controllers committed under that partition epoch.

@@ -823,6 +823,26 @@ fn what_a_controller_told_before_another_was_active_is_not_held_against_it() {
     assert_eq!(fired(&results), Vec::<&str>::new(), "{}", told(&results));
 }
 
+#[test]
+fn a_fenced_broker_is_in_no_isr_of_a_topic_that_is_gone() {
+    let fences = [
+        Says(102, 0, fenced(3, 3)),
+        Says(102, 0, registered(7, 20)),
+        Says(102, 0, registered(8, 21)),
+        Says(102, 0, registered(9, 22)),
+    ];
+    let mut kept = story();
+    kept.extend(fences.clone());
+    assert_eq!(fired(&judge(&kept)), ["isr-unfenced"], "broker 3 is fenced and stays in the ISR");
+    let mut deleted = story();
+    deleted.push(Says(102, 0, Observation::TopicDeleted { topic: data().topic }));
+    // A controller that is behind tells of it once more.
+    deleted.push(Says(101, 1, changed(Some(2), 1, 2, &[2, 3, 1])));
+    deleted.extend(fences);
+    let results = judge(&deleted);
+    assert_eq!(fired(&results), Vec::<&str>::new(), "{}", told(&results));
+}
+
 /// All of the ISR loses power at once, and what was committed goes with it.
 fn power_loss_of_all(nodes: &[i32]) -> Vec<Event> {
     let mut story = story();

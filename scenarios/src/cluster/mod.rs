@@ -14,7 +14,7 @@ pub use view::{Event, Happening, PartitionView, View};
 
 use crate::file::Scenario;
 use broker_server::{Beliefs, Broker, Config};
-use broker_types::{ErrorCode, NodeId, Observation, Observer, TopicId, TopicIdPartition, Uuid};
+use broker_types::{ErrorCode, NodeId, Observation, Observer, TopicIdPartition, Uuid};
 use checker::{LossKind, WhiteBox};
 use sim::{HostId, Incarnation, World};
 use std::collections::BTreeMap;
@@ -68,16 +68,6 @@ impl Shared {
     /// Looks at the view.
     pub fn view<T>(&self, look: impl FnOnce(&View) -> T) -> T {
         self.with(|inner| look(&inner.view))
-    }
-
-    /// A topic got its id.
-    pub fn name_topic(&self, id: TopicId, name: &str) {
-        self.with(|inner| {
-            inner.view.name_topic(id, name);
-            if let Some(judge) = &mut inner.judge {
-                judge.context_mut().topics.insert(id, name.to_owned());
-            }
-        });
     }
 
     /// A producer was told that a record is written.
@@ -383,6 +373,8 @@ fn kind_of(fact: &Observation) -> u16 {
         Observation::SnapshotTaken(_) => 35,
         Observation::SnapshotLoaded(_) => 36,
         Observation::VotersChanged { .. } => 37,
+        Observation::TopicCreated { .. } => 38,
+        Observation::TopicDeleted { .. } => 39,
     };
     sim::trace::kind::FIRST_FREE + index
 }

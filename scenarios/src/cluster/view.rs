@@ -118,7 +118,12 @@ pub enum Happening {
 /// The cluster from outside.
 #[derive(Clone, Debug, Default)]
 pub struct View {
+    /// Every topic's name, also of those that are gone: what was said of them stays readable.
     names: BTreeMap<TopicId, String>,
+    /// Topics that are there, by name.
+    ids: BTreeMap<String, TopicId>,
+    /// Topics that are gone. A controller that is behind may still speak of them.
+    deleted: BTreeSet<TopicId>,
     /// Partitions by id.
     pub partitions: BTreeMap<TopicIdPartition, PartitionView>,
     /// The controller elected last, by epoch.
@@ -136,15 +141,10 @@ pub struct View {
 }
 
 impl View {
-    /// Tells the view a topic's name.
-    pub fn name_topic(&mut self, id: TopicId, name: &str) {
-        self.names.insert(id, name.to_owned());
-    }
-
     /// The topic of that name.
     #[must_use]
     pub fn topic_id(&self, name: &str) -> Option<TopicId> {
-        self.names.iter().find(|(_, known)| *known == name).map(|(id, _)| *id)
+        self.ids.get(name).copied()
     }
 
     /// A topic's name; its id when nobody told.
@@ -250,7 +250,14 @@ impl View {
                     self.tell(at_ns, node, Happening::Unfenced { broker: *broker });
                 }
             }
-            Observation::PartitionChanged { .. } => self.partition_changed(at_ns, node, fact),
+            Observation::TopicCreated { topic, name } if !self.deleted.contains(topic) => {
+                self.names.insert(*topic, name.as_str().to_owned());
+                self.ids.insert(name.as_str().to_owned(), *topic);
+            }
+            Observation::TopicDeleted { topic } => self.topic_deleted(*topic),
+            Observation::PartitionChanged { partition, .. } if !self.deleted.contains(&partition.topic) => {
+                self.partition_changed(at_ns, node, fact);
+            }
             Observation::LogDirFailed => {
                 self.mark("log-dir-failed");
                 self.tell(at_ns, node, Happening::LogDirFailed);
@@ -259,6 +266,15 @@ impl View {
             // What only the judge asks for.
             _ => {}
         }
+    }
+
+    fn topic_deleted(&mut self, topic: TopicId) {
+        if !self.deleted.insert(topic) {
+            return;
+        }
+        self.ids.retain(|_, id| *id != topic);
+        self.partitions.retain(|id, _| id.topic != topic);
+        self.mark("topic-deleted");
     }
 
     fn log(&mut self, partition: TopicIdPartition, node: NodeId) -> &mut LogView {

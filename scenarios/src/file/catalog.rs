@@ -20,6 +20,7 @@ macro_rules! embedded {
 const CATALOG: &[(&str, &str)] = embedded![
     "smoke/smoke",
     "smoke/idle",
+    "leadership/admin-churn",
     "leadership/bridge-partition",
     "leadership/controller-crash",
     "leadership/controller-isolated-from-brokers",
@@ -36,6 +37,7 @@ const CATALOG: &[(&str, &str)] = embedded![
     "replication/rack-power-loss",
     "replication/core-heals",
     "replication/random-crashes",
+    "replication/admin-churn-crashes",
     "isr/follower-crash",
     "disk/disk-io-error",
     "disk/full-disk",

@@ -26,6 +26,7 @@ pub const MARKS: &[(&str, &str)] = &[
     ("broker-unfenced", "the controller let a fenced broker lead again"),
     ("broker-registered", "a broker registered again after the first time"),
     ("epoch-bumped", "a leader epoch was raised"),
+    ("topic-deleted", "a topic was deleted"),
     ("quorum-resigned", "a leader of the metadata quorum gave up"),
     ("below-min-isr", "a produce was refused for want of in-sync replicas"),
     ("fenced-leader-epoch", "a request was refused because its leader epoch was old"),

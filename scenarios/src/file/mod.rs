@@ -9,7 +9,7 @@
 //! |---|---|
 //! | scenario.rs workload.rs action.rs config_value.rs | the grammar as types |
 //! | quantity.rs target.rs predicate.rs marks.rs | the words inside strings |
-//! | table.rs read.rs read_action.rs references.rs words.rs | from text to types, or to errors |
+//! | table.rs read.rs read_action.rs read_workload.rs references.rs words.rs | from text to types, or to errors |
 //! | kafka_configs.rs | which configuration keys Kafka has, and what they take |
 //! | diagnostics.rs supported.rs | errors, and how they look |
 //! | write.rs schema.rs | from types to text; the JSON schema |
@@ -25,6 +25,7 @@ mod predicate;
 mod quantity;
 mod read;
 mod read_action;
+mod read_workload;
 mod references;
 mod scenario;
 mod schema;

@@ -5,11 +5,11 @@ use super::diagnostics::{Diagnostic, DiagnosticKind, Diagnostics};
 use super::kafka_configs::{self, ConfigScope};
 use super::quantity::{Bytes, Proportion, SimDuration};
 use super::read_action::{read_nemesis, read_step};
-use super::references::{Reference, References};
+use super::read_workload::read_workload;
+use super::references::References;
 use super::scenario::*;
 use super::table::{Errors, Fields, MAX_ERRORS, Value};
 use super::words;
-use super::workload::*;
 use std::ops::Range;
 use std::str::FromStr;
 use toml::de::{DeTable, DeValue};
@@ -359,7 +359,7 @@ pub(super) fn read_proportion(value: &Value<'_>) -> Option<Proportion> {
 }
 
 /// `"64KiB"`, or a number of bytes.
-fn read_bytes(value: &Value<'_>, least: u64) -> Option<Bytes> {
+pub(super) fn read_bytes(value: &Value<'_>, least: u64) -> Option<Bytes> {
     let bytes = match value.raw() {
         DeValue::Integer(_) => Bytes(value.integer(0..=1 << 50)?),
         _ => value.parse()?,
@@ -470,156 +470,4 @@ fn read_expect(value: &Value<'_>) -> Option<Expect> {
     let converges_within = fields.get("converges-within").and_then(|value| value.parse());
     fields.finish();
     Some(Expect { verdict, checks, marks, allowed, converges_within })
-}
-
-fn read_workload<'a>(item: &Value<'a>, references: &References<'a>) -> Option<Workload> {
-    let mut fields = item.table("`[[workload]]`".to_string())?;
-    let (produce, consume) = (fields.get("produce"), fields.get("consume"));
-    let planned: Vec<Value<'a>> = PLANNED_WORKLOADS.iter().filter_map(|word| fields.get(word)).collect();
-    for value in &planned {
-        let message = format!("the workload `{}` is not built yet", value.name);
-        value.report(
-            Diagnostic::new(DiagnosticKind::Unsupported, Some(value.key_span.clone()), message)
-                .help("workloads of this version are `produce` and `consume`"),
-        );
-    }
-    let workload = match (produce, consume) {
-        (Some(produce), None) => read_produce(&produce, references).map(Workload::Produce),
-        (None, Some(consume)) => read_consume(&consume, references).map(Workload::Consume),
-        (Some(_), Some(consume)) => {
-            let error = Diagnostic::new(
-                DiagnosticKind::Shape,
-                Some(consume.key_span.clone()),
-                "a workload does one thing, and this one has `produce` and `consume`",
-            );
-            consume.report(error.help("write a second `[[workload]]` for it"));
-            None
-        }
-        (None, None) => {
-            if planned.is_empty() && fields.entries().is_empty() {
-                fields.missing("this workload does nothing", "workloads are `produce` and `consume`");
-            }
-            None
-        }
-    };
-    fields.finish();
-    workload
-}
-
-fn read_topic_name<'a>(fields: &mut Fields<'a>, references: &References<'a>) -> Option<String> {
-    let value = fields.need("topic", "name one of the `[[topic]]`s")?;
-    let name = value.text()?.to_string();
-    references.note(&value, Reference::Topic(name.clone()));
-    Some(name)
-}
-
-fn read_produce<'a>(value: &Value<'a>, references: &References<'a>) -> Option<Produce> {
-    let mut fields = value.table("`produce`".to_string())?;
-    let topic = read_topic_name(&mut fields, references);
-    let defaults = Produce::to("");
-    let acks = fields.or("acks", defaults.acks, |value| {
-        // `acks = 1` is as clear as `acks = "1"`.
-        if let DeValue::Integer(_) = value.raw() {
-            let number: i64 = value.integer(-1..=1)?;
-            return Some(match number {
-                0 => Acks::None,
-                1 => Acks::Leader,
-                _ => Acks::All,
-            });
-        }
-        value.choice(&[("all", Acks::All), ("1", Acks::Leader), ("0", Acks::None), ("-1", Acks::All)])
-    });
-    let idempotence = fields.or("idempotence", acks == Acks::All, |value| {
-        let on = value.boolean()?;
-        if on && acks != Acks::All {
-            value.contradicts(
-                "an idempotent producer needs `acks = \"all\"`",
-                "as in Kafka: set `acks = \"all\"` or `idempotence = false`",
-            );
-        }
-        Some(on)
-    });
-    let produce = Produce {
-        topic: String::new(),
-        clients: fields.or("clients", defaults.clients, |value| value.integer(1..=1000)),
-        rate: fields.or("rate", defaults.rate, Value::parse),
-        acks,
-        idempotence,
-        keys: fields.or("keys", defaults.keys, |value| value.integer(0..=1_000_000)),
-        value_bytes: fields.or("value-bytes", defaults.value_bytes, |value| {
-            let range: super::quantity::ByteRange = match value.raw() {
-                DeValue::Integer(_) => {
-                    let only = read_bytes(value, 0)?;
-                    super::quantity::ByteRange { min: only, max: only }
-                }
-                _ => value.parse()?,
-            };
-            if range.max.0 > 16 << 20 {
-                value.wrong("`value-bytes` is too large", "a value has at most 16MiB");
-                return None;
-            }
-            Some(range)
-        }),
-        linger: fields.or("linger", defaults.linger, Value::parse),
-        compression: fields.or("compression", defaults.compression, |value| {
-            value.choice(&[
-                ("none", Compression::None),
-                ("gzip", Compression::Gzip),
-                ("snappy", Compression::Snappy),
-                ("lz4", Compression::Lz4),
-                ("zstd", Compression::Zstd),
-            ])
-        }),
-        max_in_flight: fields.or("max-in-flight", defaults.max_in_flight, |value| {
-            let most: u32 = value.integer(1..=100)?;
-            if idempotence && most > 5 {
-                value.contradicts(
-                    "an idempotent producer has at most 5 requests in flight",
-                    "as in Kafka: 1 to 5, or `idempotence = false`",
-                );
-            }
-            Some(most)
-        }),
-    };
-    fields.finish();
-    Some(Produce { topic: topic?, ..produce })
-}
-
-fn read_consume<'a>(value: &Value<'a>, references: &References<'a>) -> Option<Consume> {
-    let mut fields = value.table("`consume`".to_string())?;
-    let topic = read_topic_name(&mut fields, references);
-    let clients = fields.get("clients");
-    let group = fields.get("group");
-    let members = fields.get("members");
-    let protocol = fields.get("protocol");
-    let isolation = fields.or("isolation", Isolation::ReadUncommitted, |value| {
-        value.choice(&[("read_uncommitted", Isolation::ReadUncommitted), ("read_committed", Isolation::ReadCommitted)])
-    });
-    let forms = "`{ topic, clients }` reads every partition, `{ topic, group, members }` shares them";
-    if let (Some(clients), Some(_)) = (&clients, &group) {
-        clients.contradicts("`clients` does not go with `group`", forms);
-    }
-    if group.is_none() {
-        for value in [&members, &protocol].into_iter().flatten() {
-            value.contradicts(format!("`{}` needs a `group`", value.name), forms);
-        }
-    }
-    let membership = group.as_ref().and_then(|value| {
-        let group = value.text()?.to_string();
-        if group.is_empty() {
-            value.wrong("a group has a name", "");
-        }
-        references.groups.borrow_mut().push(group.clone());
-        let protocol = protocol.as_ref().and_then(|value| {
-            value.choice(&[("classic", GroupProtocol::Classic), ("consumer", GroupProtocol::Consumer)])
-        });
-        let members = members.as_ref().and_then(|value| value.integer(1..=1000)).unwrap_or(1);
-        Some(GroupMembership { group, members, protocol: protocol.unwrap_or_default() })
-    });
-    let clients = match &group {
-        Some(_) => None,
-        None => Some(clients.and_then(|value| value.integer(1..=1000)).unwrap_or(1)),
-    };
-    fields.finish();
-    Some(Consume { topic: topic?, clients, group: membership, isolation })
 }

@@ -62,6 +62,9 @@ golden! {
     a_nemesis_that_never_fires: "", "[[nemesis]]\ncrash = { nodes = \"any broker\", every = \"2m\", down = \"1s\" }\n";
     a_nemesis_without_its_fields: "", "[[nemesis]]\ncrash = { node = \"any broker\" }\n";
     a_workload_that_is_not_built: "", "[[workload]]\ntransfer = { accounts = 8 }\n";
+    a_workload_that_does_two_things: "", "[[workload]]\nadmin-churn = {}\nproduce = { topic = \"orders\" }\n";
+    a_churn_of_no_topics: "", "[[workload]]\nadmin-churn = { topic = \"orders\", topics = 0, rate = 5 }\n";
+    a_churn_that_would_delete_a_topic: "", "[[topic]]\nname = \"churn-1\"\n[[workload]]\nadmin-churn = {}\n";
     idempotence_without_all_acks: "", "[[workload]]\nproduce = { topic = \"orders\", acks = \"1\", idempotence = true }\n";
     a_group_that_nobody_is_in: "", "[[step]]\nwhen = \"group(billing).generation >= 2\"\nheal = {}\n";
     one_table_where_a_list_is_meant: "", "[step]\nat = \"1s\"\nheal = {}\n";

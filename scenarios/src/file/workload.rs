@@ -13,10 +13,12 @@ pub enum Workload {
     Produce(Produce),
     /// Consumers.
     Consume(Consume),
+    /// Clients that create, change and delete topics.
+    AdminChurn(AdminChurn),
 }
 
 /// Words for workloads that have a place in the grammar and are not built yet.
-pub const PLANNED_WORKLOADS: &[&str] = &["transfer", "list-append", "consume-transform-produce", "admin-churn"];
+pub const PLANNED_WORKLOADS: &[&str] = &["transfer", "list-append", "consume-transform-produce"];
 
 /// Producers that write records with unique values at a steady rate, each record to the partition of its key.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, JsonSchema)]
@@ -167,6 +169,51 @@ impl Consume {
     #[must_use]
     pub fn assigned(topic: &str, clients: u32) -> Self {
         Consume { topic: topic.to_string(), clients: Some(clients), group: None, isolation: Isolation::ReadUncommitted }
+    }
+}
+
+/// Clients that create topics of their own, delete them, give them partitions, and ask whether they are there and how many
+/// partitions they have. Which of it comes next, of which topic, is drawn. Each client does one thing after the other, and
+/// asks each once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(deny_unknown_fields)]
+pub struct AdminChurn {
+    /// How many clients.
+    #[schemars(default = "default_churn_clients", range(min = 1, max = 100))]
+    pub clients: u32,
+    /// Requests per time, all clients of this workload together.
+    #[schemars(default = "default_churn_rate")]
+    pub rate: Rate,
+    /// How many topics, called `churn-0`, `churn-1` and so on. Each has one to five partitions while it is there, and as many
+    /// replicas as there are brokers, at most three.
+    #[schemars(default = "default_churn_topics", range(min = 1, max = 100))]
+    pub topics: u32,
+}
+
+fn default_churn_clients() -> u32 {
+    2
+}
+
+fn default_churn_rate() -> Rate {
+    Rate::per_second(5)
+}
+
+fn default_churn_topics() -> u32 {
+    4
+}
+
+impl AdminChurn {
+    /// The topic with that number, from 0.
+    #[must_use]
+    pub fn topic(number: u32) -> String {
+        format!("churn-{number}")
+    }
+}
+
+impl Default for AdminChurn {
+    fn default() -> Self {
+        AdminChurn { clients: default_churn_clients(), rate: default_churn_rate(), topics: default_churn_topics() }
     }
 }
 

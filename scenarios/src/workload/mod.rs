@@ -1,12 +1,16 @@
 //! What clients do: loops over our own client, each on a host of its own, that write down what they invoke and get.
 
+mod admin_churn;
 mod consume;
 mod own;
 mod produce;
+mod producer_ids;
 
+pub use admin_churn::admin_churn;
 pub use consume::{consume, read_to_end};
 pub use own::{Own, SendAs, Session};
 pub use produce::produce;
+pub use producer_ids::ProducerIds;
 
 use crate::cluster::Shared;
 use crate::recorder::Recorder;
@@ -37,15 +41,18 @@ impl Scene {
     /// A client of this cluster.
     #[must_use]
     pub fn client(&self, env: SharedEnv, client_id: &str) -> Client {
-        Client::new(
-            env,
-            ClientConfig {
-                bootstrap: self.bootstrap.clone(),
-                client_id: client_id.to_owned(),
-                allow_auto_create_topics: false,
-                ..ClientConfig::default()
-            },
-        )
+        Client::new(env, self.client_config(client_id))
+    }
+
+    /// How such a client behaves.
+    #[must_use]
+    pub fn client_config(&self, client_id: &str) -> ClientConfig {
+        ClientConfig {
+            bootstrap: self.bootstrap.clone(),
+            client_id: client_id.to_owned(),
+            allow_auto_create_topics: false,
+            ..ClientConfig::default()
+        }
     }
 }
 

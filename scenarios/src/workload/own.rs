@@ -4,7 +4,7 @@
 //! [`Session`], whose sends and polls are what the judge reads. `scenarios/examples/own_workload.rs` is a complete one.
 
 use super::{Scene, consume, digest, value_bytes};
-use crate::recorder::{Sending, moment, polls_of};
+use crate::recorder::{Sending, moment, outcome, polls_of};
 use broker_client::{Consumer, Polled, ProduceError, Producer, Record, RecordMetadata};
 use broker_env::{SharedEnv, Task};
 use broker_types::{TopicId, TopicIdPartition, TopicPartition};
@@ -123,12 +123,8 @@ impl Session {
                 self.scene.shared.acked(partition);
             }
             Err(error) => {
-                let outcome = match error.outcome {
-                    broker_client::Outcome::Definite => Outcome::Fail,
-                    broker_client::Outcome::Indeterminate => Outcome::Unknown,
-                };
                 self.scene.shared.refused(error.code);
-                self.scene.recorder.sent(op, now(), outcome, None, Some(error.code.name().to_owned()));
+                self.scene.recorder.sent(op, now(), outcome(error.outcome), None, Some(error.code.name().to_owned()));
             }
         }
         fate

@@ -1,9 +1,9 @@
 //! Producers that write records with unique values at a steady rate.
 
-use super::{Scene, digest, value_bytes};
+use super::{ProducerIds, Scene, digest, value_bytes};
 use crate::file::{Acks as FileAcks, Compression as FileCompression, Produce};
-use crate::recorder::{Sending, moment};
-use broker_client::{Acks, Outcome as ClientOutcome, Producer, ProducerConfig, Record};
+use crate::recorder::{Sending, moment, outcome};
+use broker_client::{Acks, Producer, ProducerConfig, Record};
 use broker_env::{SharedEnv, Task};
 use broker_types::{TopicIdPartition, TopicName};
 use broker_wire::record_batch::Compression;
@@ -32,6 +32,7 @@ pub fn produce(env: SharedEnv, scene: Scene, workload: Produce, number: u32) -> 
         let partitions = i32::try_from(partitions).unwrap_or(1).max(1);
         let mut chance = env.entropy(&format!("workload/{name}"));
         let session = scene.recorder.session();
+        let mut ids = ProducerIds::new(&scene, session);
         let acks = match workload.acks {
             FileAcks::All => checker::Acks::All,
             FileAcks::Leader => checker::Acks::Leader,
@@ -88,12 +89,16 @@ pub fn produce(env: SharedEnv, scene: Scene, workload: Produce, number: u32) -> 
                     });
                     on_the_way.push(async move { (op, sending.partition, delivery.await) });
                 }
-                Event::Delivery(outcome) => settle(&scene, outcome),
+                Event::Delivery(settled) => {
+                    settle(&scene, settled);
+                    ids.look(&scene, &producer);
+                }
             }
         }
         // Whatever is on its way comes to an end within delivery.timeout.ms.
-        while let Some(outcome) = on_the_way.next().await {
-            settle(&scene, outcome);
+        while let Some(settled) = on_the_way.next().await {
+            settle(&scene, settled);
+            ids.look(&scene, &producer);
         }
         scene.shared.client_done();
         // The process lives on, as a service would; the run ends it.
@@ -129,12 +134,8 @@ fn settle(scene: &Scene, (op, partition, result): Settled) {
             scene.shared.acked(partition);
         }
         Err(error) => {
-            let outcome = match error.outcome {
-                ClientOutcome::Definite => Outcome::Fail,
-                ClientOutcome::Indeterminate => Outcome::Unknown,
-            };
             scene.shared.refused(error.code);
-            scene.recorder.sent(op, at, outcome, None, Some(error.code.name().to_owned()));
+            scene.recorder.sent(op, at, outcome(error.outcome), None, Some(error.code.name().to_owned()));
         }
     }
 }

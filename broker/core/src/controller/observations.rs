@@ -24,6 +24,8 @@ pub(super) fn observation(before: &MetadataImage, record: &MetadataRecord) -> Op
                 _ => None,
             }
         }
+        MetadataRecord::Topic(r) => Some(Observation::TopicCreated { topic: r.id, name: r.name.clone() }),
+        MetadataRecord::RemoveTopic(r) => Some(Observation::TopicDeleted { topic: r.topic }),
         MetadataRecord::Partition(r) => Some(Observation::PartitionChanged {
             partition: TopicIdPartition { topic: r.topic, partition: r.partition },
             leader: r.leader,

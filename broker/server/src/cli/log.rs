@@ -134,6 +134,8 @@ impl Observer for Facts {
             Observation::BrokerShuttingDown { broker, broker_epoch } => {
                 info!(target: FACTS, %broker, %broker_epoch, "broker is shutting down");
             }
+            Observation::TopicCreated { topic, name } => info!(target: FACTS, %topic, %name, "topic created"),
+            Observation::TopicDeleted { topic } => info!(target: FACTS, %topic, "topic deleted"),
             Observation::ControllerAnswered { until } => trace!(target: FACTS, %until, "controller answered"),
             Observation::CoordinatorLoaded { kind, partition, leader_epoch } => {
                 info!(target: FACTS, ?kind, partition, %leader_epoch, "coordinator loaded");

@@ -15,6 +15,8 @@ pub(crate) enum Access {
     Exists,
     Absent,
     Found(u32),
+    /// It is there, with fewer.
+    Fewer(u32),
 }
 
 /// What `request` says of its topic; `None`: nothing.
@@ -30,14 +32,19 @@ pub(crate) fn access(op: &Op, request: &TopicRequest) -> Option<Access> {
         TopicAsk::Delete => Some(Access::Delete),
         TopicAsk::CreatePartitions(partitions) => count(partitions).map(Access::Extend),
         TopicAsk::Describe => told.and_then(count).map(Access::Found),
+        // A question that nobody answered says nothing.
+        TopicAsk::ValidateCreate => (op.outcome == Outcome::Ok).then_some(Access::Absent),
+        TopicAsk::ValidatePartitions(partitions) => {
+            count(partitions).filter(|_| op.outcome == Outcome::Ok).map(Access::Fewer)
+        }
     }
 }
 
 fn refused(request: &TopicRequest) -> Option<Access> {
     match (request.error.as_deref()?, request.ask) {
-        ("TOPIC_ALREADY_EXISTS", TopicAsk::Create(_)) => Some(Access::Exists),
+        ("TOPIC_ALREADY_EXISTS", TopicAsk::Create(_) | TopicAsk::ValidateCreate) => Some(Access::Exists),
         ("UNKNOWN_TOPIC_OR_PARTITION", _) => Some(Access::Absent),
-        ("INVALID_PARTITIONS", TopicAsk::CreatePartitions(partitions)) => {
+        ("INVALID_PARTITIONS", TopicAsk::CreatePartitions(partitions) | TopicAsk::ValidatePartitions(partitions)) => {
             u32::try_from(partitions).ok().map(Access::NotExtended)
         }
         _ => None,
@@ -63,6 +70,7 @@ impl Model for Topic {
             Access::Exists => (state > 0).then_some(state),
             Access::Absent => (state == 0).then_some(state),
             Access::Found(partitions) => (state == u64::from(partitions)).then_some(state),
+            Access::Fewer(partitions) => (0 < state && state < u64::from(partitions)).then_some(state),
         }
     }
 
@@ -101,10 +109,11 @@ impl Model for Topic {
             Access::Create(partitions) => format!("create {partitions}"),
             Access::Delete => "delete".to_owned(),
             Access::Extend(partitions) => format!("extend to {partitions}"),
-            Access::NotExtended(partitions) => format!("extend to {partitions}: INVALID_PARTITIONS"),
-            Access::Exists => "create: TOPIC_ALREADY_EXISTS".to_owned(),
-            Access::Absent => "UNKNOWN_TOPIC_OR_PARTITION".to_owned(),
+            Access::NotExtended(partitions) => format!("not fewer than {partitions}"),
+            Access::Exists => "there is such a topic".to_owned(),
+            Access::Absent => "there is no such topic".to_owned(),
             Access::Found(partitions) => format!("describe → {partitions}"),
+            Access::Fewer(partitions) => format!("fewer than {partitions}"),
         }
     }
 }

@@ -80,6 +80,21 @@ pub(super) const MUTATIONS: &[(&str, &str, Mutation)] = &[
         }
         true
     }),
+    ("linearizable-topic", "a topic that has partitions could be given fewer", |history| {
+        // One is the least that a topic has.
+        let asked = kinds(history).find_map(|(outcome, kind)| match kind {
+            OpKind::Topic(TopicRequest { ask: TopicAsk::ValidatePartitions(partitions), .. })
+                if outcome == Outcome::Ok =>
+            {
+                Some(partitions)
+            }
+            _ => None,
+        });
+        asked.is_some_and(|asked| {
+            *asked = 1;
+            true
+        })
+    }),
     ("producer-id-once", "two producers get one id", |history| {
         let mut given = kinds(history).filter_map(|(_, kind)| match kind {
             OpKind::ProducerId(request) => request.producer.as_mut(),

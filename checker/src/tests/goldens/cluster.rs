@@ -70,6 +70,11 @@ fn extended(to: i32, outcome: Outcome, error: Option<&str>) -> Story {
     )
 }
 
+/// A topic has three partitions; then somebody asks what would be possible.
+fn validated(ask: TopicAsk, outcome: Outcome, error: Option<&str>) -> Story {
+    Story::new().op(1, OK, topic(TopicAsk::Create(3), None, None)).op(2, outcome, topic(ask, None, error))
+}
+
 #[test]
 fn what_a_cluster_keeps_is_told_by_few_operations_when_it_is_refused() {
     let mut text = String::new();
@@ -94,6 +99,21 @@ fn what_a_cluster_keeps_is_told_by_few_operations_when_it_is_refused() {
             "a topic that has what it is refused",
             "linearizable-topic",
             extended(4, Outcome::Fail, Some("INVALID_PARTITIONS")),
+        ),
+        (
+            "a topic that could be created and is there",
+            "linearizable-topic",
+            validated(TopicAsk::ValidateCreate, OK, None),
+        ),
+        (
+            "a topic that could be given what it has",
+            "linearizable-topic",
+            validated(TopicAsk::ValidatePartitions(3), OK, None),
+        ),
+        (
+            "a topic that could not be given more",
+            "linearizable-topic",
+            validated(TopicAsk::ValidatePartitions(4), Outcome::Fail, Some("INVALID_PARTITIONS")),
         ),
         ("one id for two producers", "producer-id-once", Story::new().op(1, OK, producer(7)).op(2, OK, producer(7))),
         (
@@ -120,6 +140,15 @@ fn their_legal_twins_pass() {
         ("one voter less", without(&[101, 102]).history),
         ("a voter who comes back", asked_twice(OK, VoterAsk::Add(NodeId(103)), None).history),
         ("a topic with more partitions", extended(4, OK, None).history),
+        (
+            "a topic that could not be created again",
+            validated(TopicAsk::ValidateCreate, Outcome::Fail, Some("TOPIC_ALREADY_EXISTS")).history,
+        ),
+        ("a topic that could be given more", validated(TopicAsk::ValidatePartitions(4), OK, None).history),
+        (
+            "a question without an answer",
+            validated(TopicAsk::ValidateCreate, Outcome::Unknown, Some("REQUEST_TIMED_OUT")).history,
+        ),
         ("a topic that is refused fewer", extended(2, Outcome::Fail, Some("INVALID_PARTITIONS")).history),
     ] {
         let results = judge(&history, &watched());

@@ -34,7 +34,8 @@ impl Controller {
     fn topic(&mut self, topic: u8, ask: TopicAsk) -> Result<Option<i32>, &'static str> {
         let known = self.topics.get(&topic).copied();
         match (ask, known) {
-            (TopicAsk::Create(_), Some(_)) => Err("TOPIC_ALREADY_EXISTS"),
+            (TopicAsk::Create(_) | TopicAsk::ValidateCreate, Some(_)) => Err("TOPIC_ALREADY_EXISTS"),
+            (TopicAsk::ValidateCreate, None) => Ok(None),
             (TopicAsk::Create(partitions), None) => {
                 self.topics.insert(topic, partitions);
                 Ok(None)
@@ -44,7 +45,12 @@ impl Controller {
                 self.topics.remove(&topic);
                 Ok(None)
             }
-            (TopicAsk::CreatePartitions(partitions), Some(known)) if partitions <= known => Err("INVALID_PARTITIONS"),
+            (TopicAsk::CreatePartitions(partitions) | TopicAsk::ValidatePartitions(partitions), Some(known))
+                if partitions <= known =>
+            {
+                Err("INVALID_PARTITIONS")
+            }
+            (TopicAsk::ValidatePartitions(_), _) => Ok(None),
             (TopicAsk::CreatePartitions(partitions), _) => {
                 self.topics.insert(topic, partitions);
                 Ok(None)
@@ -132,10 +138,20 @@ pub(super) fn steps() -> impl Strategy<Value = Step> {
         1 => Just(Asks::ProducerId),
     ];
     let known = prop::option::weighted(0.1, any::<bool>());
-    (asks, 0u32..3, known, 0u64..35).prop_map(|(asks, session, known, lasts)| Step::Controller {
-        asks,
-        session,
-        known,
-        lasts,
+    (asks, 0u32..3, known, 0u64..35).prop_map(|(asks, session, known, lasts)| {
+        let asks = match asks {
+            Asks::Topic(topic, TopicAsk::Describe) => Asks::Topic(topic, question(lasts)),
+            asks => asks,
+        };
+        Step::Controller { asks, session, known, lasts }
     })
+}
+
+/// There are three ways to ask about a topic.
+fn question(lasts: u64) -> TopicAsk {
+    match lasts % 3 {
+        0 => TopicAsk::Describe,
+        1 => TopicAsk::ValidateCreate,
+        _ => TopicAsk::ValidatePartitions(1 + i32::from(lasts.to_le_bytes()[0] % 4)),
+    }
 }
