@@ -54,6 +54,7 @@ const CATALOG: &[(&str, &str)] = embedded![
     "regressions/second-leader-crash",
     "regressions/shutdown-before-recovery",
     "regressions/slow-replication",
+    "regressions/stale-epoch-checkpoint",
 ];
 
 /// One scenario of the catalog, as `trial scenario list` shows it.

@@ -56,20 +56,26 @@ pub(super) async fn open(
     let (log, loaded) = Log::open(env.clone(), dir, log_config, opening).await?;
     let now = env.mono();
     let checkpoint = read_epoch_checkpoint(disk, &dir.join(EPOCHS)).await.unwrap_or_default();
+    // What begins at the log's end or beyond was lost with the power, or nothing of it was ever written.
     let mut epochs = LeaderEpochCache::from_entries(
-        checkpoint.iter().filter(|entry| entry.start <= loaded.log_end).map(|entry| (entry.epoch, entry.start)),
+        checkpoint.iter().filter(|entry| entry.start < loaded.log_end).map(|entry| (entry.epoch, entry.start)),
     );
     // A checkpoint may be lost or older than the log (it is not synced with every append): the batches decide.
-    let mut missing = checkpoint.is_empty();
-    let mut scan = log.scan(if missing { loaded.log_start } else { loaded.recovered_from.unwrap_or(loaded.log_end) });
+    let lost = checkpoint.is_empty();
+    let mut scan = log.scan(if lost { loaded.log_start } else { loaded.recovered_from.unwrap_or(loaded.log_end) });
     while let Some(batch) = scan.next().await? {
         if let Some(epoch) = batch.leader_epoch
             && epochs.latest().is_none_or(|latest| epoch > latest)
         {
-            missing |= epochs.assign(epoch, batch.base_offset);
+            epochs.assign(epoch, batch.base_offset);
         }
     }
-    let _ = missing;
+    // An epoch that is dropped in memory only comes back at the next start, when the log has grown past its beginning:
+    // records of another epoch would pass for its own, and this replica would cut them off although they are committed.
+    let known = rows_of(&epochs);
+    if known != checkpoint {
+        write_epoch_checkpoint(disk, &dir.join(EPOCHS), &known).await?;
+    }
     // A snapshot is durable before the batches below it are: after a power loss the log may end before it does, and goes on
     // with other batches. Or the process ended between a truncation and the removal of what it made wrong.
     remove_producer_snapshots_beyond(disk, dir, loaded.log_end).await?;
@@ -105,6 +111,11 @@ pub(super) async fn open(
         active_base,
     };
     Ok((hosted, fact))
+}
+
+/// The lines of an epoch checkpoint.
+fn rows_of(epochs: &LeaderEpochCache) -> Vec<EpochEntry> {
+    epochs.entries().iter().map(|entry| EpochEntry { epoch: entry.epoch, start: entry.start }).collect()
 }
 
 fn active_base(log: &Log) -> Offset {
@@ -183,10 +194,8 @@ impl Hosted {
 
     /// Writes the epoch checkpoint.
     pub(super) async fn checkpoint_epochs(&self, env: &SharedEnv) -> Result<(), StorageError> {
-        let entries = self.replica.log().epochs().entries().iter();
-        let entries: Vec<EpochEntry> =
-            entries.map(|entry| EpochEntry { epoch: entry.epoch, start: entry.start }).collect();
-        write_epoch_checkpoint(env.disk(), &self.log.dir().join(EPOCHS), &entries).await
+        let rows = rows_of(self.replica.log().epochs());
+        write_epoch_checkpoint(env.disk(), &self.log.dir().join(EPOCHS), &rows).await
     }
 
     /// Writes a snapshot of the producers, and removes old ones. It is as of what the machine knows of: batches that were

@@ -65,3 +65,24 @@ fn a_snapshot_past_the_end_of_a_log_is_gone_once_the_log_is_open() {
     now(hosted.append(vec![record(1)])).expect("the disk is well");
     assert_eq!(known(&env, &hosted), Some(1));
 }
+
+/// A leader is elected in epoch 1 at offset 3 and writes so into the checkpoint, which is synced. It loses power, and its log,
+/// which is not, ends at 2. The next leader has offset 3 of epoch 0, and this replica copies it. When it starts once more
+/// its offset 3 must not pass for one of epoch 1: its leader never had that, and this replica would cut it.
+#[test]
+fn an_epoch_that_went_with_the_power_does_not_come_back_when_the_log_has_grown_past_its_beginning() {
+    let env = MemEnv::new();
+    let mut hosted = open_small(&env);
+    now(hosted.append(vec![record(0), record(1)])).expect("the disk is well");
+    drop(hosted);
+    let shared: SharedEnv = env.clone();
+    let rows = [(0, 0), (1, 3)].map(|(epoch, start)| EpochEntry { epoch: LeaderEpoch(epoch), start: Offset(start) });
+    now(write_epoch_checkpoint(shared.disk(), &Path::new(DIR).join(EPOCHS), &rows)).expect("the disk is well");
+    let mut hosted = open_small(&env);
+    assert_eq!(hosted.replica.log().epochs().latest(), Some(LeaderEpoch(0)));
+    now(hosted.append(vec![record(2), record(3)])).expect("the disk is well");
+    drop(hosted);
+    let hosted = open_small(&env);
+    assert_eq!(hosted.log.log_end(), Offset(4));
+    assert_eq!(hosted.replica.log().epochs().latest(), Some(LeaderEpoch(0)));
+}
