@@ -94,8 +94,14 @@ impl Cluster {
     }
 
     fn client(&self) -> Client {
+        self.client_with(|_| {})
+    }
+
+    fn client_with(&self, set: impl FnOnce(&mut ClientConfig)) -> Client {
         let bootstrap = self.ports.values().map(|port| ("127.0.0.1".to_owned(), *port)).collect();
-        Client::new(env(), ClientConfig { bootstrap, ..ClientConfig::default() })
+        let mut config = ClientConfig { bootstrap, ..ClientConfig::default() };
+        set(&mut config);
+        Client::new(env(), config)
     }
 }
 
@@ -119,8 +125,12 @@ fn partition() -> TopicPartition {
 }
 
 async fn create(client: &Client, replication_factor: i16) {
+    create_named(client, topic(), replication_factor).await;
+}
+
+async fn create_named(client: &Client, name: TopicName, replication_factor: i16) {
     let wanted = NewTopic {
-        name: topic(),
+        name,
         partitions: Some(1),
         replication_factor: Some(replication_factor),
         assignment: BTreeMap::new(),
@@ -301,5 +311,18 @@ fn another_clusters_directory_is_refused_and_left_as_it_was() {
         let Err(error) = cluster.try_start(1).await else { panic!("it started") };
         assert!(error.to_string().contains("already formatted for node 1 of cluster another-cluster"), "{error}");
         assert_eq!(std::fs::read(&meta).unwrap(), before);
+    });
+}
+
+#[test]
+fn a_change_of_topics_goes_over_a_new_connection_when_the_controller_was_restarted_meanwhile() {
+    in_the_real_world(async {
+        let mut cluster = Cluster::with_brokers(1).await;
+        let client = cluster.client_with(|config| config.retries = 0);
+        create(&client, 1).await;
+        cluster.stop(CONTROLLER).await;
+        cluster.start(CONTROLLER).await;
+        // The broker has a connection to the controller's former process. What would be sent over it would not be answered.
+        create_named(&client, TopicName::from("payments"), 1).await;
     });
 }

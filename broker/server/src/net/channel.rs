@@ -1,5 +1,6 @@
 //! A connection to another node that is opened when needed and asks one thing at a time.
 
+use crate::net::race::{First, race};
 use broker_env::{Connection, Env, SharedEnv};
 use broker_types::MonoTime;
 use broker_wire::frame::next_frame;
@@ -7,6 +8,7 @@ use broker_wire::messages::StrBytes;
 use broker_wire::messages::convert::text;
 use broker_wire::{Request, Response, decode_response, encode_request};
 use bytes::BytesMut;
+use std::future::ready;
 use std::io;
 use std::time::Duration;
 
@@ -72,8 +74,16 @@ impl Channel {
         self.inbound.clear();
     }
 
+    /// Whether there is a connection that the peer has not closed as far as is known: one that was idle for too long, or whose
+    /// peer was restarted, would take a question and give no answer.
+    async fn is_open(&mut self) -> bool {
+        let Some(connection) = &mut self.connection else { return false };
+        // Nothing was asked: all that can be read is the end.
+        matches!(race(connection.reader.read(&mut self.inbound), ready(())).await, First::Right(()))
+    }
+
     async fn exchange(&mut self, version: i16, request: &Request) -> io::Result<Response> {
-        if self.connection.is_none() {
+        if !self.is_open().await {
             self.inbound.clear();
             self.connection = Some(self.env.network().connect(&self.host, self.port).await?);
         }
