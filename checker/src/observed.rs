@@ -109,11 +109,15 @@ impl WhiteBox {
                 let name = Name { base, last, epoch: leader_epoch, crc };
                 set.appended(&self.ctx, &mut self.findings, place, name, role);
                 let grew = set.batches > before;
-                if let Some(stamp) = producer
-                    && role == ReplicaRole::Leader
-                {
+                if let Some(stamp) = producer {
                     let batch = Stamped { base, last, epoch: leader_epoch, stamp, is_transactional, is_control };
-                    self.transactions.appended(&self.ctx, &mut self.findings, place, set, batch);
+                    match role {
+                        ReplicaRole::Leader => {
+                            self.transactions.appended(&self.ctx, &mut self.findings, place, set, batch);
+                        }
+                        ReplicaRole::Follower if grew => self.transactions.copied(partition, batch),
+                        ReplicaRole::Follower => {}
+                    }
                 }
                 if grew {
                     self.batches += 1;

@@ -80,6 +80,19 @@ impl Runs {
         Some(after.checked_sub(1).map_or(UNKNOWN, |at| self.runs[at].epoch))
     }
 
+    /// Whether nobody saw who wrote some of `from..to`.
+    pub(crate) fn has_unknown(&self, from: i64, to: i64) -> bool {
+        let mut at = from.max(self.start);
+        while at < to.min(self.end) {
+            let (epoch, end) = self.run_at(at);
+            if epoch == UNKNOWN {
+                return true;
+            }
+            at = end;
+        }
+        false
+    }
+
     /// The first offset in `from..to` that both logs have and that different epochs wrote.
     pub(crate) fn first_difference(&self, other: &Runs, from: i64, to: i64) -> Option<i64> {
         let mut at = from.max(self.start).max(other.start);
@@ -227,6 +240,7 @@ mod tests {
         let unknown = runs(&[(10, 1), (15, UNKNOWN)]);
         assert_eq!(left.first_difference(&unknown, 0, 15), None, "what nobody saw accuses nobody");
         assert_eq!(left.end_below(2), 10);
+        assert!(!left.has_unknown(0, 15) && unknown.has_unknown(0, 11) && !unknown.has_unknown(0, 10));
     }
 
     #[test]

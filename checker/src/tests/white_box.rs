@@ -893,6 +893,37 @@ fn a_budget_that_was_exceeded_is_whole_again_once_the_member_has_rejoined() {
     assert!(!beyond.is_empty() && beyond.iter().all(|excuse| excuse.until.is_some()), "{excuses:?}");
 }
 
+/// Broker 2 leads and writes offset 5, which it does not live to tell; as leader again it goes on with sequence number 6.
+fn untold(then: &[Event]) -> Vec<Event> {
+    let mut story = story();
+    story.extend([
+        Down(2),
+        Says(102, 0, changed(None, 2, 3, &[2])),
+        Says(102, 0, changed(Some(2), 3, 4, &[2])),
+        Says(2, 1, loaded(6)),
+        Says(2, 1, leads(3, 6, &[2])),
+    ]);
+    story.extend_from_slice(then);
+    story
+}
+
+#[test]
+fn a_batch_that_a_crash_kept_from_being_told_is_no_gap_in_its_producers_sequence() {
+    let goes_on = |node: i32, start: u32| Says(node, start, appended(data(), 6, 3, 31, ReplicaRole::Leader));
+    let fires = |story: &[Event]| fired(&judge(story)).contains(&"producer-sequence");
+    assert!(!fires(&untold(&[goes_on(2, 1)])), "nobody knows what offset 5 holds");
+    // A follower tells, by copying it, and leads then.
+    let copied = Says(3, 0, appended(data(), 5, 1, 30, ReplicaRole::Follower));
+    let leads_now = Says(3, 0, leads(3, 6, &[3]));
+    assert!(!fires(&untold(&[copied, leads_now.clone(), goes_on(3, 0)])));
+    // What it copied is of another producer: then sequence number 5 is missing.
+    let mut other = appended(data(), 5, 1, 30, ReplicaRole::Follower);
+    if let Observation::Appended { producer, .. } = &mut other {
+        *producer = Some(stamp(9, 0, Some(0)));
+    }
+    assert!(fires(&untold(&[Says(3, 0, other), leads_now, goes_on(3, 0)])));
+}
+
 #[test]
 fn what_is_flushed_before_it_is_acknowledged_survives_any_power_loss() {
     let mut flushed = ctx();

@@ -53,6 +53,11 @@ impl Transactions {
         }
     }
 
+    /// A follower copied a batch that names its producer and that no leader was seen to append.
+    pub(crate) fn copied(&mut self, partition: TopicIdPartition, batch: Stamped) {
+        self.sequences.entry(partition).or_default().copied(batch);
+    }
+
     /// Takes a fact about a transaction in.
     pub(crate) fn observe(&mut self, ctx: &Context, out: &mut Findings, place: Place, fact: &Observation) {
         match fact {

@@ -27,8 +27,18 @@ pub(crate) struct Sequences {
 }
 
 impl Sequences {
+    /// A follower has a batch that no leader was seen to append.
+    pub(crate) fn copied(&mut self, Stamped { base, last, epoch, stamp, .. }: Stamped) {
+        let Some(first) = stamp.base_sequence else { return };
+        if self.producers.get(&stamp.id).is_none_or(|old| old.offset < base) {
+            let sequence = Some(increment_sequence(first, (last.0 - base.0) as i32));
+            self.producers.insert(stamp.id, Latest { offset: base, leader_epoch: epoch, epoch: stamp.epoch, sequence });
+        }
+    }
+
     /// W-S6. A deposed leader's batches are left out: they are cut off again. So is what follows a batch that this leader's
-    /// log does not have, for what its log has instead nobody kept.
+    /// log does not have, for what its log has instead nobody kept; and what follows a part of the log that nobody saw being
+    /// written, for a crash may come between a write and its telling.
     pub(crate) fn appended(
         &mut self,
         ctx: &Context,
@@ -46,11 +56,11 @@ impl Sequences {
         let new = Latest { offset: base, leader_epoch: batch.epoch, epoch: stamp.epoch, sequence };
         let Some(old) = self.producers.insert(stamp.id, new) else { return };
         let has = |old: &Latest| {
-            old.offset < base
-                && set
-                    .log_of(place.node)
-                    .and_then(|log| log.epoch_at(old.offset.0))
-                    .is_some_and(|epoch| epoch != UNKNOWN && epoch == old.leader_epoch.0)
+            let log = set.log_of(place.node).filter(|_| old.offset < base);
+            log.is_some_and(|log| {
+                let epoch = log.epoch_at(old.offset.0).filter(|epoch| *epoch != UNKNOWN);
+                epoch == Some(old.leader_epoch.0) && !log.has_unknown(old.offset.0, base.0)
+            })
         };
         if !has(&old) {
             return;
