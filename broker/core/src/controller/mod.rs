@@ -13,9 +13,9 @@
 //! answer rests on no record of its own, and Kafka gives it at once if nothing is under way: a controller that another
 //! one has replaced, and that has not heard of it, tells of a topic that is gone. Here it waits for a record written after
 //! it was asked for. And a client's change that is parked when the quorum is lost is refused with REQUEST_TIMED_OUT and
-//! not with NOT_CONTROLLER, on which whoever forwards it asks again and is told of its own doing; sessions are checked exactly when they end and not by a periodic task; enabling unclean
-//! election elects for leaderless partitions at once, not within five minutes; eligible leader replicas (KIP-966) are
-//! carried through but not elected from.
+//! not with NOT_CONTROLLER, on which whoever forwards it asks again and is told of its own doing; sessions are checked
+//! exactly when they end and not by a periodic task; enabling unclean election elects for leaderless partitions at
+//! once, not within five minutes; eligible leader replicas (KIP-966) are carried through but not elected from.
 
 mod brokers;
 mod configs;
