@@ -37,6 +37,50 @@ pub struct PartitionRules {
     /// `cleanup.policy` has compact: a record may go once a later one of its key is there.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub compacted: bool,
+    /// When brokers are to make its log shorter.
+    #[serde(skip_serializing_if = "Cleanup::is_never")]
+    pub cleanup: Cleanup,
+}
+
+/// `cleanup.policy` and what goes with it: from when on a broker owes a log its cleaning. By default never.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Cleanup {
+    /// `retention.ms` of a log whose policy has delete: a segment goes when its newest record is older. `None`: for ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention_ms: Option<u64>,
+    /// `retention.bytes` of a log whose policy has delete: the oldest segment goes while the others hold as many. `None`: any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention_bytes: Option<u64>,
+    /// When the cleaner has work, for a log whose policy has compact.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compaction: Option<Compaction>,
+}
+
+impl Cleanup {
+    fn is_never(&self) -> bool {
+        *self == Cleanup::default()
+    }
+}
+
+/// When the cleaner has work in a log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Compaction {
+    /// `min.cleanable.dirty.ratio`, in millionths: when more of the bytes than that were never cleaned.
+    pub min_dirty_ppm: u32,
+    /// `min.compaction.lag.ms`: no segment with a younger record is cleaned.
+    pub min_lag_ms: u64,
+    /// `max.compaction.lag.ms`: when a record that was never cleaned is older, whatever the ratio. `None`: never for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_lag_ms: Option<u64>,
+}
+
+impl Default for Compaction {
+    /// Kafka's own.
+    fn default() -> Self {
+        Compaction { min_dirty_ppm: 500_000, min_lag_ms: 0, max_lag_ms: None }
+    }
 }
 
 impl Default for PartitionRules {
@@ -48,6 +92,7 @@ impl Default for PartitionRules {
             flush_before_ack: false,
             may_be_trimmed: false,
             compacted: false,
+            cleanup: Cleanup::default(),
         }
     }
 }

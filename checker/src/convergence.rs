@@ -32,6 +32,8 @@ pub struct EndState {
     pub convergence: Option<Convergence>,
     /// What was tried at the end on purpose, to see that the cluster serves.
     pub canaries: Vec<Canary>,
+    /// How long brokers had to clean up; `None` when nobody gave them the time.
+    pub idle: Option<Idle>,
 }
 
 /// One partition at the end.
@@ -75,6 +77,8 @@ pub struct ReplicaEnd {
     pub producer_snapshots: Option<Vec<SnapshotEnd>>,
     /// The last stable offset, exclusive; `None` when nobody asked.
     pub last_stable: Option<Offset>,
+    /// First offset that the cleaner has not been at, as its checkpoint says; `None` when it was never there.
+    pub cleaned: Option<Offset>,
 }
 
 /// How long healing took, in nanoseconds of simulated time.
@@ -84,6 +88,14 @@ pub struct Convergence {
     pub within_ns: u64,
     /// What it took; `None` if it was not over when the time was.
     pub took_ns: Option<u64>,
+}
+
+/// The time in which nothing was written any more. Long enough for whoever cleans up to have come by several times
+/// (`log.retention.check.interval.ms`, `log.cleaner.backoff.ms`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Idle {
+    /// When it began, in milliseconds since 1970, as the slowest broker's clock has it.
+    pub since_ms: i64,
 }
 
 /// One group at the end.
@@ -175,6 +187,9 @@ pub fn converged(end: &EndState, ctx: &Context) -> Vec<CheckResult> {
         has_equal_replicas(partition, ctx, &mut out);
         has_no_open_transaction(partition, ctx, &mut out);
         storage::check(partition.partition, &partition.replicas, ctx, &mut out);
+        if let Some(idle) = end.idle {
+            storage::cleanup::check(partition, idle, ctx, &mut out);
+        }
     }
     storage::check(TopicIdPartition::METADATA, &end.metadata_logs, ctx, &mut out);
     in_time(end, ctx, &mut out);

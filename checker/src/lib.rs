@@ -35,11 +35,12 @@ mod transactions;
 mod verdict;
 
 pub use context::{
-    Allowed, Context, Excuse, ExcuseKind, Loss, LossKind, OffsetReset, PartitionRules, TransactionVersion,
+    Allowed, Cleanup, Compaction, Context, Excuse, ExcuseKind, Loss, LossKind, OffsetReset, PartitionRules,
+    TransactionVersion,
 };
 pub use convergence::{
-    BatchEnd, BrokerEnd, Canary, ControllerEnd, Convergence, EndState, GroupEnd, ImageEnd, PartitionEnd, ReplicaEnd,
-    converged,
+    BatchEnd, BrokerEnd, Canary, ControllerEnd, Convergence, EndState, GroupEnd, Idle, ImageEnd, PartitionEnd,
+    ReplicaEnd, converged,
 };
 pub use exactly_once::levels::Level;
 pub use history::{

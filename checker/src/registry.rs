@@ -334,6 +334,9 @@ checks! {
     PRODUCER_SNAPSHOT = End "producer-snapshot" "W-S5" false,
         "A snapshot of a log's producers says what the batches below it say, and none is past the log's end.",
         "ProducerStateManager; KIP-98";
+    CLEANUP_PROGRESS = End "cleanup-progress" "V11" false,
+        "Once faults end, a segment that retention is to delete goes, and a log that the cleaner is to clean is cleaned.",
+        "cleanup.policy, retention.ms, retention.bytes, min.cleanable.dirty.ratio, max.compaction.lag.ms; KIP-107, KIP-354";
     REASSIGNMENTS_END = End "reassignments-end" "V9" false,
         "Once faults end, every reassignment comes to its end or is taken back.",
         "KIP-455 (EventuallyReassignmentCompletes)";

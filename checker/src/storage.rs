@@ -1,5 +1,6 @@
 //! What lies on the disks at the end, replica by replica.
 
+pub(crate) mod cleanup;
 mod files;
 mod indexes;
 mod producers;

@@ -1,6 +1,7 @@
 //! Where broker, world, checker and reports meet: scenario files, the runner, the command line.
 
 pub mod bench;
+mod cleanup;
 pub mod cli;
 pub mod cluster;
 pub mod commands;

@@ -3,6 +3,7 @@
 //! Boot the cluster and its topics; let clients and faults do their worst for the scenario's duration; end every fault
 //! and start every node; wait until the cluster is whole; read everything once more; judge.
 
+use crate::cleanup;
 use crate::cluster::{
     self, Cluster, PartitionView, Shared, bootstrap, controllers_agree, end_state, faults::Faults, node_name,
 };
@@ -17,8 +18,8 @@ use broker_env::SharedEnv;
 use broker_env::watch;
 use broker_types::{NodeId, TopicIdPartition, TopicName};
 use checker::{
-    Allowed, Canary, CheckOutcome, CheckResult, Context, Convergence, PartitionRules, Progress, TopicAsk, Verdict,
-    WhiteBox,
+    Allowed, Canary, CheckOutcome, CheckResult, Cleanup, Context, Convergence, EndState, PartitionRules, Progress,
+    TopicAsk, Verdict, WhiteBox,
 };
 use reports::{CheckLine, FaultLine, RunReport};
 use sim::trace::Checkpoint;
@@ -184,11 +185,22 @@ fn world_config(scenario: &Scenario) -> sim::Config {
     }
     config.clock.max_skew = Duration::from_millis(50);
     config.poll_limit = Some(50_000_000);
-    config.time_limit = Some(longest_run(scenario));
+    config.time_limit = Some(time_limit(scenario));
     config
 }
 
 /// The simulated time that a run may take, from the nodes' start to the verdict.
+fn time_limit(scenario: &Scenario) -> Duration {
+    let cleaning = if is_cleaned(scenario) { cleanup::patience(scenario) } else { Duration::ZERO };
+    longest_run(scenario) + cleaning
+}
+
+/// Brokers are to clean up in some topic, and get time for it at the end.
+fn is_cleaned(scenario: &Scenario) -> bool {
+    scenario.topics.iter().any(|topic| rules(scenario, Some(topic)).cleanup != Cleanup::default())
+}
+
+/// The same without the time that brokers are given for cleaning up.
 fn longest_run(scenario: &Scenario) -> Duration {
     BOOT + scenario.run.duration.0 + converges_within(scenario) + SETTLE * 3
 }
@@ -311,6 +323,10 @@ async fn drive(
         brought.reached_end.extend(workload::read_to_end(admin.clone(), scene.clone(), name).await);
     }
     report_progress(&progress, &world, &brought, &recorder);
+    let idle = match is_cleaned(&scenario) {
+        true => Some(cleanup::give_time(&world, &cluster, &scenario).await),
+        false => None,
+    };
     // A controller commits a record of its own every half second; between two of them the others know as much.
     let agree = || controllers_agree(&cluster);
     let _ = world.wait_for(world.now() + Duration::from_secs(10), Duration::from_millis(5), agree).await;
@@ -319,7 +335,7 @@ async fn drive(
         within_ns: nanos(deadline.since(brought.healed)),
         took_ns: brought.converged.map(|at| nanos(at.since(brought.healed))),
     };
-    let state = end_state(&cluster, canaries, convergence);
+    let state = EndState { idle, ..end_state(&cluster, canaries, convergence) };
     (brought.faults, brought.without_effect) = faults.account();
     if let Some(judge) = shared.take_judge() {
         brought.context = Context { excuses: Some(judge.excuses()), ..judge.context().clone() };
@@ -467,6 +483,7 @@ fn rules(scenario: &Scenario, topic: Option<&crate::file::Topic>) -> PartitionRu
         topic.and_then(|topic| topic.config.get(topic_key)).or_else(|| cluster.get(cluster_key)).cloned()
     };
     let truth = |value: Option<ConfigValue>| matches!(value.map(|value| value.to_string()).as_deref(), Some("true"));
+    let cleanup = cleanup::rules(either, longest_run(scenario));
     PartitionRules {
         min_isr: number(either("min.insync.replicas", "min.insync.replicas").as_ref())
             .and_then(|number| u32::try_from(number).ok())
@@ -474,7 +491,9 @@ fn rules(scenario: &Scenario, topic: Option<&crate::file::Topic>) -> PartitionRu
         replication_factor: topic.map_or(1, |topic| topic.replication_factor),
         unclean_election: truth(either("unclean.leader.election.enable", "unclean.leader.election.enable")),
         flush_before_ack: number(either("flush.messages", "log.flush.interval.messages").as_ref()) == Some(1),
-        ..PartitionRules::default()
+        may_be_trimmed: cleanup.retention_ms.is_some() || cleanup.retention_bytes.is_some(),
+        compacted: cleanup.compaction.is_some(),
+        cleanup,
     }
 }
 
@@ -487,7 +506,7 @@ fn context(scenario: &Scenario) -> Context {
         },
         nodes: scenario.cluster.node_ids().map(|node| (node, node_name(node))).collect(),
         voters: scenario.cluster.controller_ids().collect(),
-        producers_expire: longest_run(scenario)
+        producers_expire: time_limit(scenario)
             > Duration::from_millis(millis(scenario, "producer.id.expiration.ms", 86_400_000)),
         ..Context::default()
     }

@@ -1,12 +1,13 @@
 //! The end of a run: a cluster that got well, and every way in which it may not have.
 
+mod cleanup;
 mod files;
 
 use super::fired;
 use super::reference::partition;
 use crate::convergence::*;
 use crate::registry::{CHECKS, Evidence};
-use crate::{CheckOutcome, Context, Registration, converged};
+use crate::{CheckOutcome, Registration, converged};
 use broker_types::{GroupState, LeaderEpoch, NodeId, Offset, PartitionEpoch};
 use std::fmt::Write;
 
@@ -30,6 +31,7 @@ fn replica(node: i32) -> ReplicaEnd {
         segments: None,
         producer_snapshots: None,
         last_stable: Some(Offset(9)),
+        cleaned: None,
     }
 }
 
@@ -68,6 +70,7 @@ fn well() -> EndState {
                 replicas: [1, 2, 3].map(replica).into(),
             },
             files::well(),
+            cleanup::well(),
         ],
         metadata_logs: Vec::new(),
         controllers: [101, 102, 103].map(controller).into(),
@@ -75,6 +78,7 @@ fn well() -> EndState {
         groups: vec![GroupEnd { group: "billing".into(), state: GroupState::Stable, unowned: Vec::new() }],
         convergence: Some(Convergence { within_ns: 30_000_000_000, took_ns: Some(1_000_000_000) }),
         canaries: vec![Canary { what: "produce to orders-0".to_owned(), error: None }],
+        idle: Some(cleanup::IDLE),
     }
 }
 
@@ -153,7 +157,7 @@ const CHANGES: &[(&str, &str, Change)] = &[
 
 #[test]
 fn a_cluster_that_got_well_passes_every_check() {
-    let results = converged(&well(), &Context::default());
+    let results = converged(&well(), &cleanup::ctx());
     assert_eq!(results.len(), CHECKS.iter().filter(|check| check.evidence == Evidence::End).count());
     for result in results {
         assert_eq!(result.outcome, CheckOutcome::Pass, "{}", result.id);
@@ -161,7 +165,7 @@ fn a_cluster_that_got_well_passes_every_check() {
 }
 
 fn changes() -> impl Iterator<Item = &'static (&'static str, &'static str, Change)> {
-    CHANGES.iter().chain(files::CHANGES)
+    CHANGES.iter().chain(files::CHANGES).chain(cleanup::CHANGES)
 }
 
 /// Each change: the check that refuses it, and what it does.
@@ -176,7 +180,7 @@ fn each_way_of_not_getting_well_is_named() {
         let mut end = well();
         change(&mut end);
         assert_ne!(end, well(), "{what}: changed nothing");
-        let results = converged(&end, &Context::default());
+        let results = converged(&end, &cleanup::ctx());
         assert!(fired(&results).contains(check), "{check} did not see that {what}; fired {:?}", fired(&results));
         let also: Vec<&str> = fired(&results).into_iter().filter(|id| id != check).collect();
         let result = results.iter().find(|result| result.id == *check).expect("it fired");
@@ -196,12 +200,12 @@ fn a_replica_that_is_broken_for_good_is_not_waited_for() {
     let mut end = well();
     end.partitions[0].replicas.remove(2);
     end.partitions[0].isr.truncate(2);
-    assert_eq!(fired(&converged(&end, &Context::default())), Vec::<&str>::new());
+    assert_eq!(fired(&converged(&end, &cleanup::ctx())), Vec::<&str>::new());
     // Nobody who may lead is left.
     end.partitions[0].isr = vec![NodeId(3)];
     end.partitions[0].leader = None;
     end.partitions[0].replicas.clear();
-    assert_eq!(fired(&converged(&end, &Context::default())), Vec::<&str>::new());
+    assert_eq!(fired(&converged(&end, &cleanup::ctx())), Vec::<&str>::new());
 }
 
 #[test]
@@ -211,5 +215,5 @@ fn replicas_may_have_dropped_different_beginnings() {
     second.log_start = Offset(5);
     second.batches.remove(0);
     second.file_digest = Some(1234);
-    assert_eq!(fired(&converged(&end, &Context::default())), Vec::<&str>::new());
+    assert_eq!(fired(&converged(&end, &cleanup::ctx())), Vec::<&str>::new());
 }

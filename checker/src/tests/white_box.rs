@@ -397,6 +397,7 @@ fn disk() -> EndState {
         segments: None,
         producer_snapshots: None,
         last_stable: None,
+        cleaned: None,
     };
     let partition = PartitionEnd {
         partition: data(),

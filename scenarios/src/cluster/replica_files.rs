@@ -60,6 +60,8 @@ pub(super) fn read_replica(disk: &DiskSnapshot, folder: &str, node: NodeId, high
         producer_snapshots: is_whole.then(|| snapshots.collect()),
         batches,
         last_stable: None,
+        // Nobody cleans logs yet.
+        cleaned: None,
     }
 }
 

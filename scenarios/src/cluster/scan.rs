@@ -9,7 +9,8 @@ use checker::{
 use sim::DiskSnapshot;
 use std::collections::BTreeMap;
 
-/// The state of every partition and broker, as the controller last said it and as the disks have it.
+/// The state of every partition and broker, as the controller last said it and as the disks have it. Whether brokers had time to
+/// clean up, whoever gave it to them knows.
 #[must_use]
 pub fn end_state(cluster: &Cluster, canaries: Vec<Canary>, convergence: Convergence) -> EndState {
     let running = cluster.hosts.iter().filter(|(node, _)| is_up(cluster, **node));
@@ -53,6 +54,7 @@ pub fn end_state(cluster: &Cluster, canaries: Vec<Canary>, convergence: Converge
         groups: Vec::new(),
         convergence: Some(convergence),
         canaries,
+        idle: None,
     }
 }
 

@@ -80,6 +80,7 @@ fn replica(node: NodeId) -> ReplicaEnd {
             snapshot(20, &[row(7, 1, (2, 12, 2), 1050, None), row(8, 1, (0, 9, 0), 1060, None)]),
         ]),
         last_stable: None,
+        cleaned: None,
     }
 }
 
