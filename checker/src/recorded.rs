@@ -3,7 +3,7 @@
 use crate::exactly_once::levels::Level;
 use crate::linearizability::models::{kv, register};
 use crate::linearizability::objects;
-use crate::readers::{Form, Operation, read_operations};
+use crate::readers::{Form, Operations, read_operations};
 use crate::verdict::{CheckResult, Progress, Verdict, verdict};
 use std::fmt;
 use std::str::FromStr;
@@ -122,11 +122,12 @@ pub fn judge_text(text: &str, options: &Options) -> Result<Judged, String> {
     let operations = read_operations(text, form)?;
     let model = options.model.or_else(|| model_of(&operations));
     match model {
-        None if operations.is_empty() => Ok(Judged::of(None, 0, Vec::new())),
-        None => {
-            let first = &operations[0];
-            Err(format!("line {}: no model judges :{}; name one with --model", first.line(), first.name))
-        }
+        None => match operations.iter().next() {
+            None => Ok(Judged::of(None, 0, Vec::new())),
+            Some(first) => {
+                Err(format!("line {}: no model judges :{}; name one with --model", first.line(), first.name))
+            }
+        },
         Some(model @ (Model::Register | Model::CasRegister)) => {
             let registers = register::registers(&operations, model == Model::CasRegister)?;
             let check = objects::check(
@@ -174,8 +175,8 @@ fn judge_json(text: &str, options: &Options) -> Result<Judged, String> {
 }
 
 /// As what operations look, by the first that is telling.
-fn model_of(operations: &[Operation<'_>]) -> Option<Model> {
-    let has = |name: &str| operations.iter().any(|operation| operation.name == name);
+fn model_of(operations: &Operations<'_>) -> Option<Model> {
+    let has = |name: &str| operations.names().any(|other| other == name);
     operations.iter().find_map(|operation| match operation.name {
         "get" | "put" | "append" => Some(Model::Kv),
         "read" | "write" | "cas" => Some(if has("cas") { Model::CasRegister } else { Model::Register }),

@@ -77,8 +77,8 @@ pub(crate) struct Edge {
 pub(crate) struct DependencyGraph {
     /// Where each node's edges begin; one more at the end.
     starts: Vec<u32>,
-    targets: Vec<u32>,
-    kinds: Vec<Kinds>,
+    /// Where they lead, ascending for each node, and why.
+    targets: Vec<(u32, Kinds)>,
 }
 
 /// Which strongly connected component each node is in. A component has a higher number than those it leads to.
@@ -100,25 +100,37 @@ impl DependencyGraph {
             starts[node + 1] += starts[node];
         }
         let mut next = starts.clone();
-        let mut sorted = vec![(0u32, Kinds::NONE); edges.len()];
+        let mut targets = vec![(0u32, Kinds::NONE); edges.len()];
         for edge in edges {
             let place = &mut next[edge.from as usize];
-            sorted[*place as usize] = (edge.to, edge.kinds);
+            targets[*place as usize] = (edge.to, edge.kinds);
             *place += 1;
         }
-        let (mut targets, mut kinds) = (Vec::with_capacity(edges.len()), Vec::with_capacity(edges.len()));
-        let mut merged = Vec::with_capacity(nodes + 1);
+        drop(next);
+        // Sorted and merged in place: what is merged never reaches what is still to be.
+        let mut end = 0;
         for node in 0..nodes {
-            merged.push(targets.len() as u32);
-            let out = &mut sorted[starts[node] as usize..starts[node + 1] as usize];
-            out.sort_unstable_by_key(|(to, _)| *to);
-            for same in out.chunk_by(|a, b| a.0 == b.0).filter(|same| same[0].0 as usize != node) {
-                targets.push(same[0].0);
-                kinds.push(same.iter().fold(Kinds::NONE, |all, (_, kinds)| all | *kinds));
+            let unmerged = starts[node] as usize..starts[node + 1] as usize;
+            targets[unmerged.clone()].sort_unstable_by_key(|(to, _)| *to);
+            let first = end;
+            starts[node] = first as u32;
+            for at in unmerged {
+                let (to, kinds) = targets[at];
+                if to as usize == node {
+                    continue;
+                }
+                match targets[first..end].last_mut() {
+                    Some(last) if last.0 == to => last.1 = last.1 | kinds,
+                    _ => {
+                        targets[end] = (to, kinds);
+                        end += 1;
+                    }
+                }
             }
         }
-        merged.push(targets.len() as u32);
-        DependencyGraph { starts: merged, targets, kinds }
+        starts[nodes] = end as u32;
+        targets.truncate(end);
+        DependencyGraph { starts, targets }
     }
 
     pub(crate) fn nodes(&self) -> usize {
@@ -131,16 +143,13 @@ impl DependencyGraph {
 
     /// Those that come after `node`, by number, and why.
     pub(crate) fn after(&self, node: u32) -> impl Iterator<Item = (u32, Kinds)> {
-        self.range(node).map(|edge| (self.targets[edge], self.kinds[edge]))
+        self.targets[self.range(node)].iter().copied()
     }
 
     /// Why `from` comes directly before `to`.
     pub(crate) fn between(&self, from: u32, to: u32) -> Kinds {
-        let range = self.range(from);
-        match self.targets[range.clone()].binary_search(&to) {
-            Ok(at) => self.kinds[range.start + at],
-            Err(_) => Kinds::NONE,
-        }
+        let after = &self.targets[self.range(from)];
+        after.binary_search_by_key(&to, |(to, _)| *to).map_or(Kinds::NONE, |at| after[at].1)
     }
 
     /// Every edge.
@@ -150,8 +159,8 @@ impl DependencyGraph {
 
     /// The same with the strongest reason only.
     pub(crate) fn strongest(&self) -> Self {
-        let kinds = self.kinds.iter().map(|kinds| kinds.strongest()).collect();
-        DependencyGraph { starts: self.starts.clone(), targets: self.targets.clone(), kinds }
+        let targets = self.targets.iter().map(|(to, kinds)| (*to, kinds.strongest())).collect();
+        DependencyGraph { starts: self.starts.clone(), targets }
     }
 
     /// What lies between these nodes, renumbered in the order given. `number` is scratch space: as many as there are nodes,
@@ -196,7 +205,7 @@ impl DependencyGraph {
                 let end = self.starts[place + 1];
                 let mut deeper = None;
                 while *edge < end {
-                    let (to, why) = (self.targets[*edge as usize], self.kinds[*edge as usize]);
+                    let (to, why) = self.targets[*edge as usize];
                     *edge += 1;
                     if !why.has(kinds) {
                         continue;
@@ -273,14 +282,14 @@ impl Interval {
 }
 
 /// The order of real time, without the edges that follow from others: each transaction comes after those that had
-/// returned when it was invoked, but for those that returned before one of them was invoked.
-pub(crate) fn realtime(intervals: &[Interval]) -> Vec<Edge> {
+/// returned when it was invoked, but for those that returned before one of them was invoked. There may be many, and they
+/// go where the others are.
+pub(crate) fn realtime(intervals: &[Interval], edges: &mut Vec<Edge>) {
     let mut starts: Vec<(u64, u32)> = (0..).zip(intervals).map(|(node, interval)| (interval.invoked, node)).collect();
     let mut ends: Vec<(u64, u32)> =
         (0..).zip(intervals).filter_map(|(node, interval)| Some((interval.returned?, node))).collect();
     starts.sort_unstable();
     ends.sort_unstable();
-    let mut edges = Vec::new();
     // Those that returned last, in order of their return: never more than ran at one time.
     let mut latest: VecDeque<(u64, u32)> = VecDeque::new();
     let mut ends = ends.into_iter().peekable();
@@ -294,7 +303,6 @@ pub(crate) fn realtime(intervals: &[Interval]) -> Vec<Edge> {
         }
         edges.extend(latest.iter().map(|(_, from)| Edge { from: *from, to, kinds: Kinds::REALTIME }));
     }
-    edges
 }
 
 /// Each process's transactions, one after the other. `processes` has the nodes that returned, in order of time.

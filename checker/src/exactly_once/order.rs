@@ -71,7 +71,7 @@ pub(crate) fn check(index: &Index<'_>, ctx: &Context) -> CheckResult {
         }
     }
     result.opportunity(reads.len() as u64);
-    reads.extend(realtime(&nodes));
+    realtime(&nodes, &mut reads);
     let found = cycles::find(&DependencyGraph::new(nodes.len(), &reads), WORK);
     for cycle in &found.cycles {
         let last = cycle.nodes.iter().map(|node| nodes[*node as usize].invoked).max();

@@ -13,7 +13,7 @@ mod logs;
 mod operations;
 mod order;
 
-use crate::readers::Operation;
+use crate::readers::Operations;
 use crate::verdict::CheckResult;
 use checks::Judge;
 
@@ -24,7 +24,7 @@ mod tests;
 ///
 /// # Errors
 /// The line of the first operation that is none of these, or sends what was sent before.
-pub(crate) fn judge(operations: &[Operation<'_>], budget: u64) -> Result<Vec<CheckResult>, String> {
+pub(crate) fn judge(operations: &Operations<'_>, budget: u64) -> Result<Vec<CheckResult>, String> {
     let operations = operations::read(operations)?;
     let logs = logs::Logs::new(&operations);
     let judge = Judge { operations: &operations, logs: &logs };

@@ -2,7 +2,7 @@
 
 use crate::exactly_once::dependency_graph::Interval;
 use crate::history::Outcome;
-use crate::readers::Operation;
+use crate::readers;
 use crate::readers::atoms::{Atom, Names, shortened};
 use crate::readers::edn::{Kind, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -166,10 +166,10 @@ fn same_steps(asked: &[Value<'_>], answered: &[Value<'_>]) -> Result<(), String>
 ///
 /// # Errors
 /// The line of the first that is wrong, or that sends what was sent before.
-pub(crate) fn read<'a>(operations: &[Operation<'a>]) -> Result<Operations<'a>, String> {
+pub(crate) fn read<'a>(operations: &readers::Operations<'a>) -> Result<Operations<'a>, String> {
     let mut all = Operations::default();
     let mut sent: BTreeMap<(u32, Atom), u32> = BTreeMap::new();
-    for operation in operations {
+    for operation in operations.iter() {
         let answer = operation.completion.as_ref().filter(|_| !operation.answered().is_nil());
         let (map, value) = answer.map_or((&operation.call, operation.asked()), |map| (map, operation.answered()));
         let wrong = |what: String| format!("line {}: {what}", map.line);
@@ -221,7 +221,7 @@ pub(crate) fn read<'a>(operations: &[Operation<'a>]) -> Result<Operations<'a>, S
         all.all.push(Op {
             process: operation.process,
             outcome: operation.outcome,
-            interval: Interval::of(operation),
+            interval: Interval::of(&operation),
             kafka,
             lines: operation.lines(),
             records: (from, all.records.len()),

@@ -18,7 +18,8 @@ pub(super) fn check(judge: &Judge<'_, '_>, budget: u64) -> Vec<CheckResult> {
     let possible: Vec<u32> =
         operations.numbers().filter(|at| operations.all[*at as usize].outcome != Outcome::Fail).collect();
     let intervals: Vec<_> = possible.iter().map(|at| operations.all[*at as usize].interval).collect();
-    let mut order: Vec<Edge> = realtime(&intervals);
+    let mut order: Vec<Edge> = Vec::new();
+    realtime(&intervals, &mut order);
     for edge in &mut order {
         (edge.from, edge.to) = (possible[edge.from as usize], possible[edge.to as usize]);
     }

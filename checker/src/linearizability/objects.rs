@@ -40,24 +40,39 @@ impl<M> Object<M> {
     }
 }
 
-/// Sorts operations by their key, and makes an object of each key's.
-pub(crate) fn by_key<T, M>(told: Vec<(&Operation<'_>, T)>, model: impl Fn(Vec<T>) -> M) -> Vec<Object<M>> {
-    type Told<T> = (Vec<T>, Vec<Span>, Vec<(i64, u32)>);
-    let mut keys: BTreeMap<Option<&Value<'_>>, Told<T>> = BTreeMap::new();
-    for (operation, what) in told {
-        let (accesses, spans, who) = keys.entry(operation.call.get("key")).or_default();
+/// What operations did, sorted by their key.
+pub(crate) struct ByKey<'a, T>(BTreeMap<Option<Value<'a>>, Told<T>>);
+
+/// What was done to one key, when, and by whom.
+type Told<T> = (Vec<T>, Vec<Span>, Vec<(i64, u32)>);
+
+impl<T> Default for ByKey<'_, T> {
+    fn default() -> Self {
+        ByKey(BTreeMap::new())
+    }
+}
+
+impl<'a, T> ByKey<'a, T> {
+    /// One more operation, invoked after those before.
+    pub(crate) fn add(&mut self, operation: &Operation<'a>, what: T) {
+        let key = operation.call.get("key").cloned();
+        let (accesses, spans, who) = self.0.entry(key).or_default();
         accesses.push(what);
         spans.push(Span { invoked: u64::from(operation.invoked), returned: operation.effect_ends() });
         who.push((operation.process, operation.line()));
     }
-    let objects = keys.into_iter().map(|(key, (accesses, spans, who))| Object {
-        name: key.map_or_else(String::new, |key| format!("key {key}")),
-        model: model(accesses),
-        spans,
-        who,
-        by: By::LINE,
-    });
-    objects.collect()
+
+    /// An object of each key.
+    pub(crate) fn objects<M>(self, model: impl Fn(Vec<T>) -> M) -> Vec<Object<M>> {
+        let objects = self.0.into_iter().map(|(key, (accesses, spans, who))| Object {
+            name: key.map_or_else(String::new, |key| format!("key {key}")),
+            model: model(accesses),
+            spans,
+            who,
+            by: By::LINE,
+        });
+        objects.collect()
+    }
 }
 
 /// Steps for making counterexamples smaller, all objects together.

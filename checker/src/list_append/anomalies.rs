@@ -52,18 +52,20 @@ pub(crate) fn tell(transactions: &Transactions<'_>, at: u32) -> String {
 
 /// Finds them all, and counts the lists that were read.
 pub(crate) fn find(versions: &Versions<'_, '_>, found: &mut Anomalies) -> u64 {
-    let mut finder = Finder { versions, transactions: versions.transactions, found, reads: 0 };
+    let mut finder = Finder { versions, transactions: versions.transactions, found, reads: 0, keys: Vec::new() };
     let tainted = finder.tainted();
+    let mut again = Vec::new();
     for at in 0..finder.transactions.all.len() as u32 {
         finder.lists(at, &tainted);
-        if finder.transactions.outcome(at) == Outcome::Ok {
+        if finder.transactions.outcome(at) == Outcome::Ok && finder.comes_back(at) {
             finder.internal(at);
             finder.future_read(at);
+            again.push(at);
         }
     }
     finder.contradictions();
     finder.dirty_updates();
-    finder.lost_updates();
+    finder.lost_updates(&again);
     finder.reads
 }
 
@@ -72,6 +74,8 @@ struct Finder<'f, 'v, 'a> {
     transactions: &'v Transactions<'a>,
     found: &'f mut Anomalies,
     reads: u64,
+    /// Scratch space: the keys of one transaction.
+    keys: Vec<u32>,
 }
 
 impl<'v> Finder<'_, 'v, '_> {
@@ -162,6 +166,16 @@ impl<'v> Finder<'_, 'v, '_> {
             ];
             self.found.add("G1a", || evidence);
         }
+    }
+
+    /// Whether a transaction has several steps on one key: without, it can neither contradict itself nor update what it read.
+    fn comes_back(&mut self, at: u32) -> bool {
+        self.keys.clear();
+        self.keys.extend(self.transactions.steps(at).iter().map(|step| match *step {
+            Step::Append { key, .. } | Step::Read { key, .. } => key,
+        }));
+        self.keys.sort_unstable();
+        self.keys.windows(2).any(|pair| pair[0] == pair[1])
     }
 
     /// What a transaction reads is what it read last of that key, and what it appended since.
@@ -257,10 +271,10 @@ impl<'v> Finder<'_, 'v, '_> {
         }
     }
 
-    /// Two transactions read the same list and then both appended to it.
-    fn lost_updates(&mut self) {
+    /// Two transactions read the same list and then both appended to it. `all` are those that took effect and may have.
+    fn lost_updates(&mut self, all: &[u32]) {
         let mut updates: Vec<(u32, &[Atom], u32)> = Vec::new();
-        for at in (0..self.transactions.all.len() as u32).filter(|at| self.transactions.outcome(*at) == Outcome::Ok) {
+        for at in all.iter().copied() {
             let mut read: BTreeMap<u32, &[Atom]> = BTreeMap::new();
             let mut appended = BTreeSet::new();
             for step in self.transactions.steps(at) {

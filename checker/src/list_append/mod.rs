@@ -11,7 +11,7 @@ mod versions;
 use crate::exactly_once::cycles::{self, Cycle, CycleType, Found};
 use crate::exactly_once::dependency_graph::Kinds;
 use crate::exactly_once::levels::Level;
-use crate::readers::Operation;
+use crate::readers::Operations;
 use crate::verdict::{CheckOutcome, CheckResult};
 use anomalies::Anomalies;
 use versions::Versions;
@@ -76,7 +76,7 @@ const EXISTENCE: [(&str, &str, Kinds, bool); 13] = {
 ///
 /// # Errors
 /// The line of the first operation that is none, or contradicts its invocation or an earlier append.
-pub(crate) fn judge(operations: &[Operation<'_>], level: Level, budget: u64) -> Result<Vec<CheckResult>, String> {
+pub(crate) fn judge(operations: &Operations<'_>, level: Level, budget: u64) -> Result<Vec<CheckResult>, String> {
     let transactions = transactions::read(operations)?;
     let versions = Versions::new(&transactions);
     let mut found = Anomalies::default();
@@ -97,8 +97,9 @@ pub(crate) fn judge(operations: &[Operation<'_>], level: Level, budget: u64) -> 
         check.opportunity(opportunities);
         let (count, evidence) = found.0.get(name).cloned().unwrap_or_default();
         let mut evidence = evidence.into_iter();
+        let is_forbidden = level.forbids(name);
         for _ in 0..count {
-            match level.forbids(name) {
+            match is_forbidden {
                 true => check.violate(guarantee, evidence.next().unwrap_or_default(), None),
                 false => check.allow(&format!("permitted by {level}")),
             }

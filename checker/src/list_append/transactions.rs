@@ -2,7 +2,7 @@
 
 use crate::exactly_once::dependency_graph::Interval;
 use crate::history::Outcome;
-use crate::readers::Operation;
+use crate::readers::Operations;
 use crate::readers::atoms::{Atom, Names, shortened};
 use crate::readers::edn::{Kind, Value};
 use std::collections::BTreeMap;
@@ -12,8 +12,15 @@ use std::collections::BTreeMap;
 pub(crate) enum Step {
     /// It appends to a list.
     Append { key: u32, element: Atom },
-    /// It reads a list: what lies from `from` to `end` in [`Transactions::elements`]; `None` when nobody knows what it read.
-    Read { key: u32, list: Option<(usize, usize)> },
+    /// It reads a list; `None` when nobody knows what it read.
+    Read { key: u32, list: Option<List> },
+}
+
+/// A list that was read: where its elements begin and end in [`Transactions::elements`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct List {
+    from: u32,
+    end: u32,
 }
 
 /// One transaction.
@@ -44,8 +51,8 @@ impl Transactions<'_> {
     }
 
     /// The list that was read, if it is known.
-    pub(crate) fn list(&self, list: Option<(usize, usize)>) -> Option<&[Atom]> {
-        list.map(|(from, end)| &self.elements[from..end])
+    pub(crate) fn list(&self, list: Option<List>) -> Option<&[Atom]> {
+        list.map(|List { from, end }| &self.elements[from as usize..end as usize])
     }
 
     pub(crate) fn outcome(&self, at: u32) -> Outcome {
@@ -61,7 +68,7 @@ impl Transactions<'_> {
 ///
 /// # Errors
 /// The line of the first that is none, appends what was appended before, or returns other steps than it was invoked with.
-pub(crate) fn read<'a>(operations: &[Operation<'a>]) -> Result<Transactions<'a>, String> {
+pub(crate) fn read<'a>(operations: &Operations<'a>) -> Result<Transactions<'a>, String> {
     let mut transactions = Transactions {
         all: Vec::with_capacity(operations.len()),
         steps: Vec::new(),
@@ -72,7 +79,7 @@ pub(crate) fn read<'a>(operations: &[Operation<'a>]) -> Result<Transactions<'a>,
     let mut keys: BTreeMap<Atom, u32> = BTreeMap::new();
     // Every append with the line it was asked for in.
     let mut appends: Vec<(u32, Atom, u32)> = Vec::new();
-    for operation in operations {
+    for operation in operations.iter() {
         let line = operation.line();
         let answer = operation.completion.as_ref().filter(|_| !operation.answered().is_nil());
         let asked = steps_of(operation.asked()).map_err(|what| format!("line {line}: {what}"))?;
@@ -106,15 +113,19 @@ pub(crate) fn read<'a>(operations: &[Operation<'a>]) -> Result<Transactions<'a>,
                     Step::Append { key, element }
                 }
                 // What was not read, and what an operation without a known outcome was asked to read, is nil as well.
-                (_, Kind::Nil) if operation.outcome == Outcome::Ok => Step::Read { key, list: Some((0, 0)) },
+                (_, Kind::Nil) if operation.outcome == Outcome::Ok => {
+                    Step::Read { key, list: Some(List { from: 0, end: 0 }) }
+                }
                 (_, Kind::Nil) => Step::Read { key, list: None },
                 (_, Kind::Vector(items) | Kind::List(items)) => {
-                    let from = transactions.elements.len();
+                    let from = transactions.elements.len() as u32;
                     for item in items {
                         let atom = transactions.names.atom(item);
                         transactions.elements.push(atom);
                     }
-                    Step::Read { key, list: Some((from, transactions.elements.len())) }
+                    let end = u32::try_from(transactions.elements.len());
+                    let end = end.map_err(|_| format!("line {line}: more elements are read than this can count"))?;
+                    Step::Read { key, list: Some(List { from, end }) }
                 }
                 _ => return Err(format!("line {line}: a read returns a vector or nil, not `{value}`")),
             });
@@ -122,7 +133,7 @@ pub(crate) fn read<'a>(operations: &[Operation<'a>]) -> Result<Transactions<'a>,
         transactions.all.push(Transaction {
             process: operation.process,
             outcome: operation.outcome,
-            interval: Interval::of(operation),
+            interval: Interval::of(&operation),
             lines: operation.lines(),
             steps: (from, transactions.steps.len()),
         });

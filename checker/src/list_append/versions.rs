@@ -42,6 +42,8 @@ pub(crate) struct Versions<'t, 'a> {
     pub(crate) transactions: &'t Transactions<'a>,
     /// By key, then element.
     appends: Vec<Append>,
+    /// Where each key's appends begin in them; one more at the end.
+    starts: Vec<usize>,
     pub(crate) orders: Vec<Order>,
 }
 
@@ -61,7 +63,14 @@ impl<'t, 'a> Versions<'t, 'a> {
             }
         }
         appends.sort_unstable_by_key(|append| (append.key, append.element));
-        let mut versions = Versions { transactions, appends, orders: Vec::new() };
+        let mut starts = vec![0; transactions.keys.len() + 1];
+        for append in &appends {
+            starts[append.key as usize + 1] += 1;
+        }
+        for key in 0..transactions.keys.len() {
+            starts[key + 1] += starts[key];
+        }
+        let mut versions = Versions { transactions, appends, starts, orders: Vec::new() };
         versions.orders = versions.find_orders();
         versions
     }
@@ -122,15 +131,14 @@ impl<'t, 'a> Versions<'t, 'a> {
     }
 
     fn appends_to(&self, key: u32) -> &[Append] {
-        let from = self.appends.partition_point(|append| append.key < key);
-        let end = self.appends.partition_point(|append| append.key <= key);
-        &self.appends[from..end]
+        &self.appends[self.starts[key as usize]..self.starts[key as usize + 1]]
     }
 
     /// The append of `element` to `key`.
     pub(crate) fn append(&self, key: u32, element: Atom) -> Option<&Append> {
-        let at = self.appends.binary_search_by_key(&(key, element), |append| (append.key, append.element)).ok()?;
-        Some(&self.appends[at])
+        let appends = self.appends_to(key);
+        let at = appends.binary_search_by_key(&element, |append| append.element).ok()?;
+        Some(&appends[at])
     }
 
     /// It took effect, or may have.
@@ -214,10 +222,11 @@ impl<'t, 'a> Versions<'t, 'a> {
         }
         let possible: Vec<u32> = (0..transactions.all.len() as u32).filter(|at| self.is_possible(*at)).collect();
         let intervals: Vec<_> = possible.iter().map(|at| transactions.all[*at as usize].interval).collect();
-        edges.extend(realtime(&intervals).into_iter().map(|edge| {
-            let [from, to] = [edge.from, edge.to].map(|node| possible[node as usize]);
-            Edge { from, to, ..edge }
-        }));
+        let first = edges.len();
+        realtime(&intervals, &mut edges);
+        for edge in &mut edges[first..] {
+            (edge.from, edge.to) = (possible[edge.from as usize], possible[edge.to as usize]);
+        }
         (DependencyGraph::new(transactions.all.len(), &edges), data, incomplete)
     }
 

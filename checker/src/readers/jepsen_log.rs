@@ -1,6 +1,6 @@
 //! Jepsen's log: one line an invocation or a return, the fields in EDN.
 
-use super::edn::{Kind, Reader, Value};
+use super::edn::{Kind, Reader, Source, Value};
 
 /// Who logs operations. Lines of others are skipped.
 pub(super) const LOGGER: &str = "jepsen.util";
@@ -9,9 +9,25 @@ pub(super) const LOGGER: &str = "jepsen.util";
 ///
 /// # Errors
 /// A line that is no line of a log, and one of an operation that is cut or wrong.
-pub(super) fn entries(text: &str) -> impl Iterator<Item = Result<Value<'_>, String>> {
-    let lines = (1u32..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
-    lines.filter_map(|(number, line)| entry(line, number).map_err(|what| format!("line {number}: {what}")).transpose())
+pub(super) fn entries(text: &str) -> impl Iterator<Item = Result<(Source, Value<'_>), String>> {
+    let begins = text.split_inclusive('\n').scan(0, |end, line| {
+        *end += line.len();
+        Some(*end - line.len())
+    });
+    let lines = (1u32..).zip(begins.zip(text.lines())).filter(|(_, (_, line))| !line.trim().is_empty());
+    lines.filter_map(|(line, (at, told))| {
+        let entry = entry(told, line).map_err(|what| format!("line {line}: {what}")).transpose()?;
+        Some(entry.map(|map| (Source { at, line }, map)))
+    })
+}
+
+/// The map of a line that was one of an operation, again.
+pub(super) fn again(text: &str, source: Source) -> Value<'_> {
+    let line = text[source.at..].lines().next().unwrap_or_default();
+    match entry(line, source.line) {
+        Ok(Some(map)) => map,
+        other => panic!("line {} was an operation, and now it is {other:?}", source.line),
+    }
 }
 
 fn entry(line: &str, number: u32) -> Result<Option<Value<'_>>, String> {
@@ -44,6 +60,6 @@ fn entry(line: &str, number: u32) -> Result<Option<Value<'_>>, String> {
     }
     match fields.next() {
         Some(more) => Err(format!("`{more}` is one field too many: a line has process, type, function, value, error")),
-        None => Ok(Some(Value { line: number, kind: Kind::Map(pairs) })),
+        None => Ok(Some(Value { line: number, kind: Kind::Map(pairs.into()) })),
     }
 }

@@ -5,7 +5,7 @@ pub mod edn;
 mod jepsen_log;
 mod operations;
 
-pub use operations::Operation;
+pub use operations::{Operation, Operations};
 
 /// How a history is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,10 +48,9 @@ impl Form {
 ///
 /// # Errors
 /// The first line that is wrong: no EDN, no operation, or in contradiction to those before it.
-pub fn read_operations(text: &str, form: Form) -> Result<Vec<Operation<'_>>, String> {
+pub fn read_operations(text: &str, form: Form) -> Result<Operations<'_>, String> {
     match form {
         Form::JsonLines => Err("these are JSON lines, which hold whole operations".to_owned()),
-        Form::Edn => operations::pair(operations::entries(text)),
-        Form::JepsenLog => operations::pair(jepsen_log::entries(text)),
+        Form::Edn | Form::JepsenLog => operations::read(text, form),
     }
 }

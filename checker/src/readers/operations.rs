@@ -2,9 +2,13 @@
 //!
 //! The order of the lines is the order of time. A process does one thing after the other, so its return belongs to the
 //! invocation it has open. What contradicts that is no history, and is refused with its line.
+//!
+//! Of a text that is long, the values are longer still. So no more is kept of an operation than where its two lines are: all
+//! of the text is read once to pair them, and each operation again when it is its turn.
 
 use super::atoms::shortened;
-use super::edn::{Kind, Reader, Value};
+use super::edn::{Kind, Reader, Source, Value};
+use super::{Form, jepsen_log};
 use crate::history::Outcome;
 use std::collections::BTreeMap;
 
@@ -21,7 +25,7 @@ pub struct Operation<'a> {
     pub invoked: u32,
     /// The place of the return; `None` when there is none.
     pub returned: Option<u32>,
-    /// The map of the invocation, without what the fields above say.
+    /// The map of the invocation.
     pub call: Value<'a>,
     /// The map of the return, likewise.
     pub completion: Option<Value<'a>>,
@@ -70,13 +74,65 @@ impl<'a> Operation<'a> {
     }
 }
 
+/// What is kept of an operation: the fields of [`Operation`] that pairing finds out, and where the two maps are.
+struct Paired<'a> {
+    process: i64,
+    name: &'a str,
+    outcome: Outcome,
+    invoked: u32,
+    call: Source,
+    /// With its place in the order.
+    returned: Option<(u32, Source)>,
+}
+
+/// The operations of a text, in order of invocation.
+pub struct Operations<'a> {
+    text: &'a str,
+    form: Form,
+    all: Vec<Paired<'a>>,
+}
+
+impl<'a> Operations<'a> {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// What was done, by each of them.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'a str> {
+        self.all.iter().map(|paired| paired.name)
+    }
+
+    /// Reads one after the other.
+    pub fn iter(&self) -> impl Iterator<Item = Operation<'a>> {
+        let mut reader = Reader::new(self.text);
+        let mut again = move |source| match self.form {
+            Form::JepsenLog => jepsen_log::again(self.text, source),
+            Form::Edn | Form::JsonLines => reader.again(source),
+        };
+        self.all.iter().map(move |paired| Operation {
+            process: paired.process,
+            name: paired.name,
+            outcome: paired.outcome,
+            invoked: paired.invoked,
+            returned: paired.returned.map(|(place, _)| place),
+            call: again(paired.call),
+            completion: paired.returned.map(|(_, source)| again(source)),
+        })
+    }
+}
+
 /// The maps of an EDN history. A vector or list of maps is as good as the maps themselves.
-pub(super) fn entries(text: &str) -> impl Iterator<Item = Result<Value<'_>, String>> {
-    Reader::new(text).flat_map(|form| match form {
-        Ok(Value { kind: Kind::Vector(items) | Kind::List(items), .. }) => items.into_iter().map(Ok).collect(),
-        Ok(value) => vec![Ok(value)],
-        Err(error) => vec![Err(error.to_string())],
-    })
+fn entries(text: &str) -> impl Iterator<Item = Result<(Source, Value<'_>), String>> {
+    let mut reader = Reader::of_operations(text);
+    std::iter::from_fn(move || reader.next_form().map_err(|error| error.to_string()).transpose())
 }
 
 /// What one line says.
@@ -110,53 +166,53 @@ fn entry<'a>(map: &Value<'a>) -> Result<Option<Entry<'a>>, String> {
     }
 }
 
-/// Pairs the lines of each process.
+/// Pairs the lines of each process. Text that is neither EDN nor a log has none.
 ///
 /// # Errors
 /// The first line that is none, comes before its time, returns what was not invoked, or invokes while another operation
 /// of its process is open.
-pub(super) fn pair<'a>(entries: impl Iterator<Item = Result<Value<'a>, String>>) -> Result<Vec<Operation<'a>>, String> {
-    let mut operations: Vec<Operation<'a>> = Vec::new();
-    let mut open: BTreeMap<i64, usize> = BTreeMap::new();
+pub(super) fn read(text: &str, form: Form) -> Result<Operations<'_>, String> {
+    let all = match form {
+        Form::JepsenLog => pair(jepsen_log::entries(text))?,
+        Form::Edn | Form::JsonLines => pair(entries(text))?,
+    };
+    Ok(Operations { text, form, all })
+}
+
+fn pair<'a>(entries: impl Iterator<Item = Result<(Source, Value<'a>), String>>) -> Result<Vec<Paired<'a>>, String> {
+    let mut operations: Vec<Paired<'a>> = Vec::new();
+    // By process: which operation, and the key that it was invoked with.
+    let mut open: BTreeMap<i64, (usize, Option<Value<'a>>)> = BTreeMap::new();
     let mut latest: [Option<i64>; 2] = [None, None];
     let mut place = 0u32;
-    for map in entries {
-        let map = map?;
+    for entry_at in entries {
+        let (source, map) = entry_at?;
         let wrong = |what: String| format!("line {}: {what}", map.line);
         let entry = entry(&map).map_err(wrong)?;
         in_order(&map, &mut latest).map_err(wrong)?;
         let Some(Entry { process, kind, name }) = entry else { continue };
         if kind == "invoke" {
-            if let Some(other) = open.insert(process, operations.len()) {
-                let other: &Operation<'_> = &operations[other];
-                let (was, line) = (other.name, other.line());
+            if let Some((other, _)) = open.insert(process, (operations.len(), map.get("key").cloned())) {
+                let Paired { name: was, call: Source { line, .. }, .. } = operations[other];
                 return Err(wrong(format!(
                     "process {process} invokes :{name} while its :{was} of line {line} is open"
                 )));
             }
-            operations.push(Operation {
-                process,
-                name,
-                outcome: Outcome::Unknown,
-                invoked: place,
-                returned: None,
-                call: kept(map),
-                completion: None,
-            });
+            let outcome = Outcome::Unknown;
+            operations.push(Paired { process, name, outcome, invoked: place, call: source, returned: None });
         } else {
-            let Some(at) = open.remove(&process) else {
+            let Some((at, asked)) = open.remove(&process) else {
                 return Err(wrong(format!("process {process} returns :{name}, and has nothing open")));
             };
             let operation = &mut operations[at];
+            let line = operation.call.line;
             if operation.name != name {
-                let (was, line) = (operation.name, operation.line());
+                let was = operation.name;
                 return Err(wrong(format!("process {process} returns :{name}, and invoked :{was} in line {line}")));
             }
-            let keys = (operation.call.get("key"), map.get("key"));
-            if let (Some(asked), Some(answered)) = keys
+            if let (Some(asked), Some(answered)) = (&asked, map.get("key"))
                 && asked != answered
             {
-                let line = operation.line();
                 return Err(wrong(format!(
                     "process {process} returns key {answered}, and invoked key {asked} in line {line}"
                 )));
@@ -166,21 +222,11 @@ pub(super) fn pair<'a>(entries: impl Iterator<Item = Result<Value<'a>, String>>)
                 "fail" => Outcome::Fail,
                 _ => Outcome::Unknown,
             };
-            operation.returned = Some(place);
-            operation.completion = Some(kept(map));
+            operation.returned = Some((place, source));
         }
         place = place.checked_add(1).ok_or("more lines than this can count")?;
     }
     Ok(operations)
-}
-
-/// A map without what every line says: half of the memory that a history of short operations takes.
-fn kept(mut map: Value<'_>) -> Value<'_> {
-    if let Kind::Map(pairs) = &mut map.kind {
-        pairs.retain(|(key, _)| !matches!(key.keyword(), Some("type" | "f" | "process" | "time" | "index")));
-        pairs.shrink_to_fit();
-    }
-    map
 }
 
 /// `:index` rises; without one, `:time` does not fall.
@@ -204,11 +250,11 @@ fn in_order(map: &Value<'_>, latest: &mut [Option<i64>; 2]) -> Result<(), String
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Form, read_operations};
+    use super::super::{Form, Operation, read_operations};
 
     fn refused(text: &str) -> String {
         let form = Form::of(text).and_then(|form| form.ok_or_else(|| "nothing".to_owned()));
-        form.and_then(|form| read_operations(text, form)).map(|operations| format!("{operations:?}")).expect_err(text)
+        form.and_then(|form| read_operations(text, form)).map(|operations| operations.len()).expect_err(text)
     }
 
     #[test]
@@ -223,6 +269,8 @@ mod tests {
         for text in [edn, log, &vector] {
             let form = Form::of(text).expect("a form").expect("something");
             let operations = read_operations(text, form).expect("a history");
+            assert_eq!((operations.len(), operations.is_empty()), (2, false));
+            let operations: Vec<Operation<'_>> = operations.iter().collect();
             let told: Vec<String> = operations
                 .iter()
                 .map(|op| {

@@ -132,7 +132,9 @@ proptest! {
             .collect();
         let nodes = intervals.len();
         let mut reaches = vec![vec![false; nodes]; nodes];
-        for edge in realtime(&intervals) {
+        let mut edges = Vec::new();
+        realtime(&intervals, &mut edges);
+        for edge in edges {
             reaches[edge.from as usize][edge.to as usize] = true;
         }
         // Floyd and Warshall.

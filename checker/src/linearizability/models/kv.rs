@@ -5,10 +5,10 @@
 //! A beginning is named by the first string that has it, in order, and its length.
 
 use crate::history::Outcome;
-use crate::linearizability::objects::{Object, by_key};
+use crate::linearizability::objects::{ByKey, Object};
 use crate::linearizability::search::{Model, State};
-use crate::readers::Operation;
 use crate::readers::edn::{Kind, Value};
+use crate::readers::{Operation, Operations};
 use std::collections::BTreeMap;
 
 /// What an operation does.
@@ -152,10 +152,12 @@ impl Model for Key {
 ///
 /// # Errors
 /// The first operation that is none of a store.
-pub(crate) fn keys(operations: &[Operation<'_>]) -> Result<Vec<Object<Key>>, String> {
-    let mut told = Vec::with_capacity(operations.len());
-    for operation in operations {
-        told.extend(access(operation)?.map(|access| (operation, access)));
+pub(crate) fn keys(operations: &Operations<'_>) -> Result<Vec<Object<Key>>, String> {
+    let mut told = ByKey::default();
+    for operation in operations.iter() {
+        if let Some(access) = access(&operation)? {
+            told.add(&operation, access);
+        }
     }
-    Ok(by_key(told, Key::new))
+    Ok(told.objects(Key::new))
 }

@@ -1,10 +1,10 @@
 //! A register: reads, writes, and compare-and-set. It starts as nil.
 
 use crate::history::Outcome;
-use crate::linearizability::objects::{Object, by_key};
+use crate::linearizability::objects::{ByKey, Object};
 use crate::linearizability::search::{Model, State};
-use crate::readers::Operation;
 use crate::readers::edn::{Kind, Value};
+use crate::readers::{Operation, Operations};
 use std::collections::BTreeMap;
 
 /// What an operation does; values by number.
@@ -169,12 +169,14 @@ impl Model for Register {
 ///
 /// # Errors
 /// The first operation that is none of a register.
-pub(crate) fn registers(operations: &[Operation<'_>], with_cas: bool) -> Result<Vec<Object<Register>>, String> {
+pub(crate) fn registers(operations: &Operations<'_>, with_cas: bool) -> Result<Vec<Object<Register>>, String> {
     let mut values = Values::new();
-    let mut told = Vec::with_capacity(operations.len());
-    for operation in operations {
-        told.extend(access(operation, with_cas, &mut values)?.map(|access| (operation, access)));
+    let mut told = ByKey::default();
+    for operation in operations.iter() {
+        if let Some(access) = access(&operation, with_cas, &mut values)? {
+            told.add(&operation, access);
+        }
     }
     let values = values.into_names();
-    Ok(by_key(told, |accesses| Register { accesses, values: values.clone() }))
+    Ok(told.objects(|accesses| Register { accesses, values: values.clone() }))
 }

@@ -13,6 +13,9 @@ fn refused(text: &str) -> String {
     let mut reader = Reader::new(text);
     let error = reader.by_ref().find_map(Result::err).unwrap_or_else(|| panic!("{text} was read"));
     assert!(reader.next().is_none(), "nothing follows an error");
+    let mut reader = Reader::of_operations(text);
+    assert_eq!(reader.find_map(Result::err).as_ref(), Some(&error), "{text}");
+    assert!(reader.next().is_none(), "nothing follows an error");
     error.to_string()
 }
 
@@ -82,6 +85,11 @@ fn errors_say_where_and_what_was_expected() {
         r"\nope",
         "\u{1}",
         "#tag",
+        "{:value {[1 2]}}",
+        "{:value #t {:a {[1] 2} #u [3 4]}}",
+        "[{:value (1 2]} 3)",
+        "[{:value 1} {:value #{[1 2",
+        "({:value 1} #_)",
     ];
     let told: Vec<String> = texts.iter().map(|text| format!("{text:?}\n    {}", refused(text))).collect();
     insta::assert_snapshot!(told.join("\n"));
@@ -94,6 +102,30 @@ fn no_nesting_exhausts_the_stack() {
     }
     let deep = "[".repeat(DEPTH) + &"]".repeat(DEPTH);
     assert_eq!(shown(&deep), deep);
+}
+
+#[test]
+fn operations_are_found_alone_or_in_a_vector_and_read_again_as_they_are() {
+    let maps = [
+        "{:f 1, :value [[:r 1 nil] {:a [1 2]} #t {[3] 4}]}",
+        "#op{:f 2, :key {:value [1]}, :value #{2}}",
+        "{:value -3}",
+    ];
+    for text in [maps.join("\n"), format!("[{}]", maps.join(" #_{:value [1]}\n")), format!(";\n({})", maps.join(","))] {
+        let mut reader = Reader::of_operations(&text);
+        let mut found = Vec::new();
+        while let Some(form) = reader.next_form().expect("forms") {
+            found.push(form);
+        }
+        let skimmed: Vec<String> = found.iter().map(|(_, value)| value.to_string()).collect();
+        assert_eq!(skimmed, ["{:f 1, :value []}", "{:f 2, :key {:value [1]}, :value #{}}", "{:value -3}"], "{text}");
+        for ((source, value), map) in found.into_iter().zip(maps).rev() {
+            let again = Reader::new(&text).again(source);
+            assert_eq!((again.line, &again), (value.line, &read(map)[0]), "{text}");
+        }
+    }
+    let nested = |text| Reader::of_operations(text).map(|form| form.expect("forms").to_string()).collect::<Vec<_>>();
+    assert_eq!(nested("[[1 {:value [2]}]] #t [{:value [3]}] []"), ["[1 {:value [2]}]", "#t [{:value [3]}]"]);
 }
 
 fn value() -> impl Strategy<Value = String> {
@@ -142,6 +174,20 @@ proptest! {
                 prop_assert!(error.column >= 1 && !error.what.is_empty());
             }
         }
+    }
+
+    #[test]
+    fn looking_for_operations_finds_the_same_error(
+        words in prop::collection::vec(
+            prop::sample::select(vec![
+                "{", "}", "[", "]", "(", ")", "#{", "#_", "#t ", ":value ", ":value {", "1 ", "-2 ", "\"s\"", ":a ", "1x ", "\n",
+            ]),
+            0..24,
+        ),
+    ) {
+        let text = words.concat();
+        let whole = Reader::new(&text).find_map(Result::err);
+        prop_assert_eq!(Reader::of_operations(&text).find_map(Result::err), whole);
     }
 
     #[test]
