@@ -141,6 +141,21 @@ struct Batch {
     crc: u32,
 }
 
+impl Batch {
+    fn new(base: i64, last: i64, crc: u32) -> Self {
+        Batch { base, count: u32::try_from(last - base + 1).unwrap_or(u32::MAX), crc }
+    }
+
+    /// The offset after its last.
+    fn end(&self) -> i64 {
+        self.base + i64::from(self.count)
+    }
+
+    fn known(&self) -> Known {
+        Known::Other { base: self.base, last: self.end() - 1, crc: self.crc }
+    }
+}
+
 /// Every batch of one partition by offset and leader epoch: what each name stands for, whoever wrote it first.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Canon {
@@ -173,8 +188,8 @@ impl Canon {
             },
         };
         let batches = &mut self.epochs[at].1;
-        let batch = Batch { base, count: u32::try_from(last - base + 1).unwrap_or(u32::MAX), crc };
-        if batches.last().is_none_or(|newest| newest.base + i64::from(newest.count) <= base) {
+        let batch = Batch::new(base, last, crc);
+        if batches.last().is_none_or(|newest| newest.end() <= base) {
             *hint = batches.len() + 1;
             batches.push(batch);
             return Known::New;
@@ -183,21 +198,15 @@ impl Canon {
             *hint += 1;
             return Known::Same;
         }
-        let after = batches.partition_point(|known| known.base <= base);
-        let overlaps = |known: &Batch| known.base <= last && base < known.base + i64::from(known.count);
-        let found = after.checked_sub(1).filter(|at| overlaps(&batches[*at]));
-        match found.or((after < batches.len() && overlaps(&batches[after])).then_some(after)) {
-            Some(at) if batches[at] == batch => {
+        match overlapping(batches, base, last) {
+            Ok(at) if batches[at] == batch => {
                 *hint = at + 1;
                 Known::Same
             }
-            Some(at) => {
-                let Batch { base, count, crc } = batches[at];
-                Known::Other { base, last: base + i64::from(count) - 1, crc }
-            }
-            None => {
-                batches.insert(after, batch);
-                *hint = after + 1;
+            Ok(at) => batches[at].known(),
+            Err(at) => {
+                batches.insert(at, batch);
+                *hint = at + 1;
                 Known::New
             }
         }
@@ -207,21 +216,25 @@ impl Canon {
     pub(crate) fn look_up(&self, epoch: i32, base: i64, last: i64, crc: u32) -> Known {
         let Ok(at) = self.epochs.binary_search_by_key(&epoch, |(epoch, _)| *epoch) else { return Known::New };
         let batches = &self.epochs[at].1;
-        let after = batches.partition_point(|known| known.base <= base);
-        let Some(known) = after.checked_sub(1).map(|at| batches[at]) else { return Known::New };
-        let known_last = known.base + i64::from(known.count) - 1;
-        match () {
-            () if base > known_last => Known::New,
-            () if (known.base, known_last, known.crc) == (base, last, crc) => Known::Same,
-            () => Known::Other { base: known.base, last: known_last, crc: known.crc },
+        match overlapping(batches, base, last) {
+            Ok(at) if batches[at] == Batch::new(base, last, crc) => Known::Same,
+            Ok(at) => batches[at].known(),
+            Err(_) => Known::New,
         }
     }
+}
+
+/// The first batch that has any offset of `base..=last`, which is not empty; else where such a batch would be.
+fn overlapping(batches: &[Batch], base: i64, last: i64) -> Result<usize, usize> {
+    let at = batches.partition_point(|known| known.end() <= base);
+    if batches.get(at).is_some_and(|known| known.base <= last) { Ok(at) } else { Err(at) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::collections::BTreeMap;
 
     fn runs(spec: &[(i64, i32)]) -> Runs {
         let mut runs = Runs::default();
@@ -256,34 +269,133 @@ mod tests {
         assert_eq!(canon.look_up(1, 4, 4, 8), Known::Other { base: 0, last: 4, crc: 7 });
     }
 
+    #[test]
+    fn a_batch_over_the_beginning_of_another_is_another() {
+        let mut canon = Canon::default();
+        assert_eq!(canon.enter(1, 3, 4, 7, &mut 0), Known::New);
+        assert_eq!(canon.look_up(1, 0, 3, 7), Known::Other { base: 3, last: 4, crc: 7 });
+        assert_eq!(canon.look_up(1, 0, 2, 7), Known::New);
+        assert_eq!(canon.enter(1, 0, 3, 7, &mut 0), Known::Other { base: 3, last: 4, crc: 7 });
+        assert_eq!(canon.enter(1, 0, 2, 7, &mut 0), Known::New);
+    }
+
+    #[test]
+    fn a_log_whose_records_are_all_deleted_knows_who_wrote_last() {
+        let mut log = runs(&[(5, 1), (9, UNKNOWN)]);
+        log.set_start(9);
+        assert_eq!((log.start(), log.end(), log.last_epoch()), (9, 9, 1));
+        log.set_start(10);
+        assert_eq!((log.start(), log.end(), log.last_epoch()), (10, 10, UNKNOWN), "what is there now is another log");
+    }
+
+    /// A log as a list of epochs.
+    #[derive(Default, Debug)]
+    struct Naive {
+        start: i64,
+        end: i64,
+        epochs: BTreeMap<i64, i32>,
+    }
+
+    impl Naive {
+        fn epoch(&self, offset: i64) -> i32 {
+            self.epochs.get(&offset).copied().unwrap_or(UNKNOWN)
+        }
+
+        fn kept(&self) -> std::ops::Range<i64> {
+            self.start..self.end
+        }
+
+        fn extend(&mut self, to: i64, epoch: impl Fn(i64) -> i32) {
+            self.epochs.extend((self.end..to).map(|at| (at, epoch(at))));
+            self.end = self.end.max(to);
+        }
+    }
+
+    type Step = (u8, i64, i32);
+
+    fn drive(steps: &[Step]) -> (Runs, Naive) {
+        let (mut runs, mut naive) = (Runs::default(), Naive::default());
+        for (step, count, epoch) in steps {
+            match step {
+                0 => {
+                    let to = naive.end.min(naive.end - count + 1).max(0);
+                    runs.truncate(to);
+                    naive.epochs.retain(|at, _| *at < to);
+                    (naive.end, naive.start) = (to, naive.start.min(to));
+                }
+                1 => {
+                    let start = (naive.end + 2 - count).max(0);
+                    runs.set_start(start);
+                    if start > naive.end {
+                        (naive.end, naive.epochs) = (start, BTreeMap::new());
+                    }
+                    naive.start = start;
+                }
+                _ => {
+                    // One before the end adds nothing.
+                    let to = (naive.end + count - 1).max(0);
+                    runs.extend(to, *epoch);
+                    naive.extend(to, |_| *epoch);
+                }
+            }
+        }
+        (runs, naive)
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        prop::collection::vec((0u8..4, 0i64..6, -1i32..4), 0..20)
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
-        fn runs_are_a_list_of_epochs_in_short(
-            steps in prop::collection::vec((0u8..3, 0i64..6, -1i32..4), 0..30),
-            others in prop::collection::vec((0u8..3, 0i64..6, -1i32..4), 0..30),
+        fn runs_are_a_list_of_epochs_in_short(left in steps(), right in steps(), from in 0i64..12, to in 0i64..24) {
+            let ((mut runs, mut naive), (other, other_naive)) = (drive(&left), drive(&right));
+            prop_assert_eq!((runs.start(), runs.end()), (naive.start, naive.end));
+            for at in -1..=naive.end {
+                prop_assert_eq!(runs.epoch_at(at), naive.kept().contains(&at).then(|| naive.epoch(at)));
+            }
+            let known = naive.epochs.values().rev().find(|epoch| **epoch != UNKNOWN);
+            prop_assert_eq!(runs.last_epoch(), known.copied().unwrap_or(UNKNOWN));
+            for epoch in 0..4 {
+                let first = naive.epochs.iter().find(|(_, by)| **by >= epoch).map_or(naive.end, |(at, _)| *at);
+                prop_assert_eq!(runs.end_below(epoch), first);
+            }
+            let unknown = naive.kept().any(|at| (from..to).contains(&at) && naive.epoch(at) == UNKNOWN);
+            prop_assert_eq!(runs.has_unknown(from, to), unknown);
+            let differs = |at: &i64| {
+                let (own, others) = (naive.epoch(*at), other_naive.epoch(*at));
+                other_naive.kept().contains(at) && own != others && own != UNKNOWN && others != UNKNOWN
+            };
+            let first = naive.kept().filter(|at| (from..to).contains(at)).find(differs);
+            prop_assert_eq!(runs.first_difference(&other, from, to), first);
+            runs.extend_from(&other, to);
+            naive.extend(to, |at| if at < other_naive.end { other_naive.epoch(at) } else { UNKNOWN });
+            prop_assert_eq!(runs.end(), naive.end);
+            for at in naive.kept() {
+                prop_assert_eq!(runs.epoch_at(at), Some(naive.epoch(at)));
+            }
+        }
+
+        #[test]
+        fn a_name_stands_for_the_first_batch_that_was_there(
+            batches in prop::collection::vec((0i32..2, 0i64..10, 0i64..4, 0u32..2, 0usize..3), 0..20),
         ) {
-            fn drive(steps: &[(u8, i64, i32)]) -> (Runs, Vec<i32>) {
-                let (mut runs, mut naive) = (Runs::default(), Vec::new());
-                for (step, count, epoch) in steps {
-                    if *step == 0 {
-                        let to = (naive.len() as i64 - count).max(0);
-                        runs.truncate(to);
-                        naive.truncate(to as usize);
-                    } else {
-                        naive.extend((0..*count).map(|_| *epoch));
-                        runs.extend(naive.len() as i64, *epoch);
-                    }
+            let (mut canon, mut hints, mut known) = (Canon::default(), [0; 3], Vec::new());
+            for (epoch, base, more, crc, writer) in batches {
+                let last = base + more;
+                let there = |entry: &&(i32, i64, i64, u32)| entry.0 == epoch && entry.1 <= last && base <= entry.2;
+                let expected = match known.iter().filter(there).min_by_key(|entry| entry.1) {
+                    None => Known::New,
+                    Some(entry) if *entry == (epoch, base, last, crc) => Known::Same,
+                    Some((_, base, last, crc)) => Known::Other { base: *base, last: *last, crc: *crc },
+                };
+                prop_assert_eq!(canon.look_up(epoch, base, last, crc), expected);
+                prop_assert_eq!(canon.enter(epoch, base, last, crc, &mut hints[writer]), expected);
+                if expected == Known::New {
+                    known.push((epoch, base, last, crc));
                 }
-                (runs, naive)
             }
-            let ((runs, naive), (other, other_naive)) = (drive(&steps), drive(&others));
-            prop_assert_eq!(runs.end(), naive.len() as i64);
-            for (at, epoch) in naive.iter().enumerate() {
-                prop_assert_eq!(runs.epoch_at(at as i64), Some(*epoch));
-            }
-            let differs = naive.iter().zip(&other_naive).position(|(a, b)| a != b && *a != UNKNOWN && *b != UNKNOWN);
-            prop_assert_eq!(runs.first_difference(&other, 0, i64::MAX), differs.map(|at| at as i64));
         }
     }
 }

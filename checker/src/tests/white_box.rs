@@ -1,5 +1,6 @@
 //! A small cluster's observations, legal as they stand; each change to them is refused by the check it is made for.
 
+mod boundaries;
 mod changes;
 mod rows;
 
@@ -506,6 +507,9 @@ const CHANGES: &[(&str, &str, Change)] = &[
         replace(story, &Says(1, 1, truncated(data(), 3, 2)), &[]);
         replace(story, &Says(1, 1, appended(data(), 2, 1, 24, ReplicaRole::Follower)), &[]);
     }),
+    ("log-matching", "a follower appends a batch of an older leader epoch", |story| {
+        story.push(Says(3, 0, appended(data(), 5, 0, 30, ReplicaRole::Follower)));
+    }),
     ("log-matching", "a follower leaves an offset out", |story| {
         story.push(Says(3, 0, appended(data(), 6, 1, 30, ReplicaRole::Follower)));
     }),
@@ -588,6 +592,9 @@ const CHANGES: &[(&str, &str, Change)] = &[
         story.push(Says(102, 0, registered(3, 20)));
     }),
     ("broker-epochs", "a broker gets an older broker epoch", |story| story.push(Says(102, 0, registered(1, 5)))),
+    ("broker-epochs", "a controller that was started again gives out an older broker epoch", |story| {
+        story.extend([registered(7, 20), registered(7, 19)].map(|fact| Says(101, 1, fact)));
+    }),
     ("quorum-leader-per-epoch", "two controllers win one epoch", |story| story.push(Says(103, 0, wins(2, 4)))),
     ("quorum-leader-per-epoch", "a controller restarts and leads its epoch again", |story| {
         story.extend([Down(102), Says(102, 1, wins(2, 4))]);

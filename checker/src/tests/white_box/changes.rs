@@ -126,6 +126,13 @@ pub(super) const CHANGES: &[(&str, &str, Change)] = &[
         let stranger = standing(Some(2), (0, 1), &[2, 3], &[2, 4, 3], [&[4], &[3, 9], &[], &[]]);
         replace(story, &under_way(), &[stranger]);
     }),
+    ("reassignment", "a broker is to go that is no replica, and nobody comes", |story| {
+        let stranger = standing(Some(2), (0, 1), &[2, 3], &[2, 3], [&[], &[9], &[], &[]]);
+        replace(story, &under_way(), &[stranger]);
+    }),
+    ("reassignment", "it is taken back, and a replica that was to stay is gone", |story| {
+        replace(story, &moved(), &[standing(Some(2), (1, 2), &[2], &[2], [&[]; 4])]);
+    }),
     ("reassignment", "it ends before its target has caught up", |story| {
         replace(story, &moved(), &[standing(Some(2), (1, 2), &[2], &[2, 4], [&[]; 4])]);
     }),
