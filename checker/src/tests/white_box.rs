@@ -575,6 +575,9 @@ const CHANGES: &[(&str, &str, Change)] = &[
     ("registration-epochs", "the leader changes within its epoch", |story| {
         story.push(Says(102, 0, changed(Some(3), 1, 3, &[2, 3, 1])));
     }),
+    ("registration-epochs", "the partition epoch stays", |story| {
+        story.push(Says(102, 0, changed(Some(2), 1, 2, &[2, 3, 1])));
+    }),
     ("registration-epochs", "the partition epoch skips one", |story| {
         story.push(Says(102, 0, changed(Some(2), 1, 4, &[2, 3])));
     }),

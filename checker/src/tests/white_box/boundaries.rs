@@ -68,7 +68,7 @@ fn a_wiped_node_has_promised_nothing_and_has_no_snapshot() {
     assert_eq!(after(&[&[Down(103)], &again[..]].concat()), ["quorum-vote", "quorum-epoch-monotone"]);
     assert_eq!(after(&[Down(103), begins.clone()]), Vec::<String>::new());
     let wiped = Lost(103, LossKind::DiskWipe);
-    assert_eq!(after(&[&[wiped.clone()], &again[..]].concat()), Vec::<String>::new());
+    assert_eq!(after(&[std::slice::from_ref(&wiped), &again[..]].concat()), Vec::<String>::new());
     assert_eq!(after(&[wiped, begins]), ["quorum-snapshot"]);
     // Another one's promises stay, and a power loss takes none.
     assert_eq!(after(&[&[Lost(102, LossKind::DiskWipe)], &again[..]].concat()).len(), 2);
