@@ -175,3 +175,60 @@ fn a_leader_that_took_over_too_late_is_a_stale_one_until_it_hears_of_its_success
         assert_eq!(open(&events), with(&[HighWatermarkRecovering]));
     }
 }
+
+#[test]
+fn a_follower_that_cuts_nothing_keeps_what_it_has() {
+    let mut events = story();
+    replace(&mut events, &Says(3, 0, truncated(data(), 3, 2)), &[Says(3, 0, truncated(data(), 3, 3))]);
+    replace(&mut events, &Says(3, 0, appended(data(), 2, 1, 24, ReplicaRole::Follower)), &[]);
+    assert!(fired(&judge(&events)).contains(&"high-watermark"), "it has another record at offset 2");
+}
+
+#[test]
+fn who_has_left_the_isr_holds_the_high_watermark_back_no_more() {
+    let shrinks = |isr: &[i32]| [Says(102, 0, changed(Some(2), 1, 3, isr)), Says(2, 0, isr_committed(3, isr))];
+    let moves = |to: i64| Says(2, 0, watermark(data(), 1, to, 5, ReplicaRole::Leader));
+    // Broker 1 has no offset 4.
+    assert_eq!(after(&[&shrinks(&[2, 3])[..], &[moves(5)]].concat()), Vec::<String>::new());
+    assert_eq!(after(&[&shrinks(&[2, 1])[..], &[moves(5)]].concat()), ["high-watermark"]);
+    // Alone, the leader may say again how far the log was committed.
+    assert_eq!(after(&[&shrinks(&[2])[..], &[moves(4)]].concat()), Vec::<String>::new());
+    assert_eq!(after(&[&shrinks(&[2])[..], &[moves(5)]].concat()), ["high-watermark"]);
+}
+
+#[test]
+fn a_voter_that_is_behind_goes_on_where_the_snapshot_of_all_that_is_committed_ends() {
+    let snapshot = broker_types::QuorumSnapshot { end: Offset(6), epoch: LeaderEpoch(2), digest: 88 };
+    let loads = Says(101, 1, Observation::SnapshotLoaded(snapshot));
+    let mut events = vec![
+        Says(102, 0, Observation::SnapshotTaken(snapshot)),
+        Says(102, 0, appended(META, 6, 2, 206, ReplicaRole::Leader)),
+        loads.clone(),
+        Says(101, 1, appended(META, 6, 2, 206, ReplicaRole::Follower)),
+    ];
+    assert_eq!(after(&events), Vec::<String>::new());
+    replace(&mut events, &loads, &[]);
+    assert_eq!(after(&events), ["metadata-log-matching"]);
+}
+
+#[test]
+fn a_voter_may_join_that_has_caught_up_to_where_the_leaders_epoch_begins_and_no_further() {
+    let mut events = story();
+    let snapshot = broker_types::QuorumSnapshot { end: Offset(3), epoch: LeaderEpoch(2), digest: 77 };
+    replace(&mut events, &Says(101, 1, appended(META, 2, 2, 13, ReplicaRole::Follower)), &[]);
+    replace(&mut events, &Says(101, 1, Observation::SnapshotLoaded(snapshot)), &[]);
+    assert_eq!(fired(&judge(&events)), Vec::<&str>::new(), "{}", told(&judge(&events)));
+    replace(&mut events, &Says(101, 1, truncated(META, 3, 2)), &[Says(101, 1, truncated(META, 3, 1))]);
+    assert!(fired(&judge(&events)).contains(&"voter-changes"));
+}
+
+#[test]
+fn what_the_newest_leader_commits_while_a_loss_is_excused_is_committed() {
+    let lossy = [1, 3].map(|node| Lost(node, LossKind::SyncError));
+    let commits = Says(2, 0, watermark(data(), 1, 5, 5, ReplicaRole::Leader));
+    let whole_again = Says(102, 0, changed(Some(2), 1, 3, &[2]));
+    let cut = [Down(2), opened(2, [0, 4, 4])];
+    let events = [&lossy[..], &[commits, whole_again.clone()], &cut].concat();
+    assert_eq!(after(&events), ["committed-truncated", "recovered-log"]);
+    assert_eq!(after(&[&lossy[..], &[whole_again], &cut].concat()), ["recovered-log"], "nobody committed it");
+}
