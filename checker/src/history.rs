@@ -333,3 +333,14 @@ pub struct History {
     /// The operations.
     pub ops: Vec<Op>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Op;
+
+    #[test]
+    fn an_operation_does_not_grow_unnoticed() {
+        // Ten million of them are held at once: each byte here is ten megabytes there.
+        assert!(size_of::<Op>() <= 208, "{} bytes", size_of::<Op>());
+    }
+}

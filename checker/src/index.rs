@@ -7,52 +7,10 @@ use crate::history::{
     Acks, Assign, History, Op, OpKind, Outcome, Poll, Send, SimTime, TailRead, TopicAsk, ValueId, VoterAsk,
 };
 use broker_types::{Offset, TopicIdPartition};
+use sent::{EMPTY, SendTable};
 use std::collections::BTreeMap;
 
-/// Finds an operation by the value it sent. Open addressing: a million values cost a few milliseconds.
-pub(crate) struct SendTable {
-    slots: Vec<u32>,
-    mask: usize,
-}
-
-const EMPTY: u32 = u32::MAX;
-
-impl SendTable {
-    fn new(values: usize) -> Self {
-        let size = (values * 2).next_power_of_two().max(16);
-        SendTable { slots: vec![EMPTY; size], mask: size - 1 }
-    }
-
-    fn place(&self, value: ValueId) -> usize {
-        // Fibonacci hashing: values are often consecutive, and the product's high bits spread them.
-        (value.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20) as usize & self.mask
-    }
-
-    /// The first operation that sent `value`.
-    fn find(&self, ops: &[Op], value: ValueId) -> Option<u32> {
-        let mut place = self.place(value);
-        loop {
-            match self.slots[place] {
-                EMPTY => return None,
-                found if matches!(&ops[found as usize].kind, OpKind::Send(send) if send.value == value) => {
-                    return Some(found);
-                }
-                _ => place = (place + 1) & self.mask,
-            }
-        }
-    }
-
-    fn insert(&mut self, ops: &[Op], value: ValueId, op: u32) {
-        if self.find(ops, value).is_some() {
-            return;
-        }
-        let mut place = self.place(value);
-        while self.slots[place] != EMPTY {
-            place = (place + 1) & self.mask;
-        }
-        self.slots[place] = op;
-    }
-}
+mod sent;
 
 /// One value that somebody saw at one offset.
 #[derive(Clone, Copy, Debug)]
