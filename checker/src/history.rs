@@ -80,6 +80,10 @@ pub enum OpKind {
     Voters(VoterRequest),
     /// InitProducerId without a transactional id.
     ProducerId(ProducerIdRequest),
+    /// A broker tells who leads (Metadata).
+    Metadata(MetadataRead),
+    /// A configuration is set at the active controller (IncrementalAlterConfigs), or a broker tells it (DescribeConfigs).
+    Config(ConfigRequest),
 }
 
 /// `acks` of a produce.
@@ -325,6 +329,52 @@ pub struct ProducerIdRequest {
     pub producer: Option<ProducerId>,
     /// The error's name, when the outcome is not ok.
     pub error: Option<String>,
+}
+
+/// One Metadata that was answered. What a broker tells may be old; it knows the metadata up to some offset of its log.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct MetadataRead {
+    /// Who answered.
+    pub broker: NodeId,
+    /// Every partition of the topics that it told of.
+    pub partitions: Vec<PartitionRead>,
+}
+
+/// What a broker tells of a partition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PartitionRead {
+    /// Which.
+    pub partition: TopicIdPartition,
+    /// Its leader epoch.
+    pub leader_epoch: LeaderEpoch,
+    /// Who leads in it; `None` when nobody does, or when the broker knows no way to him.
+    pub leader: Option<NodeId>,
+}
+
+/// One request about one configuration of one resource.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ConfigRequest {
+    /// What it is a configuration of: `topic orders`, `broker 1`. Of a topic that goes and comes again another each time, for its
+    /// configurations begin anew.
+    pub resource: String,
+    /// Its name: `retention.ms`.
+    pub key: String,
+    /// What for.
+    pub ask: ConfigAsk,
+    /// The value in force; `None` unless that was asked, and there is one to be shown.
+    pub told: Option<String>,
+    /// The error's name, when the outcome is not ok.
+    pub error: Option<String>,
+}
+
+/// What is asked about a configuration.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ConfigAsk {
+    /// IncrementalAlterConfigs: the value; `None` for its default again.
+    Set(Option<String>),
+    /// DescribeConfigs, answered by that broker; -1 when by nobody.
+    Describe(NodeId),
 }
 
 /// A run's operations. Those of a session stand in the order in which it did them; those of several in any.

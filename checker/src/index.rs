@@ -4,7 +4,7 @@ use crate::context::{Context, ExcuseKind, seconds};
 use crate::exactly_once::transactions::{Fate, Transactions};
 use crate::groups::members::GroupView;
 use crate::history::{
-    Acks, Assign, History, Op, OpKind, Outcome, Poll, Send, SimTime, TailRead, TopicAsk, ValueId, VoterAsk,
+    Acks, Assign, ConfigAsk, History, Op, OpKind, Outcome, Poll, Send, SimTime, TailRead, TopicAsk, ValueId, VoterAsk,
 };
 use broker_types::{Offset, TopicIdPartition};
 use sent::{EMPTY, SendTable};
@@ -96,6 +96,10 @@ pub(crate) struct Index<'a> {
     /// Requests about the quorum's voters, and for producer ids.
     pub(crate) voters: Vec<u32>,
     pub(crate) producers: Vec<u32>,
+    /// Brokers' answers about the metadata.
+    pub(crate) metadata: Vec<u32>,
+    /// By resource and key.
+    pub(crate) configs: BTreeMap<(&'a str, &'a str), Vec<u32>>,
     sent: SendTable,
 }
 
@@ -114,6 +118,8 @@ impl<'a> Index<'a> {
             topics: BTreeMap::new(),
             voters: Vec::new(),
             producers: Vec::new(),
+            metadata: Vec::new(),
+            configs: BTreeMap::new(),
             sent: SendTable::new(ops.len()),
         };
         for (at, op) in ops.iter().enumerate() {
@@ -135,6 +141,10 @@ impl<'a> Index<'a> {
                 OpKind::Topic(request) => index.topics.entry(&request.name).or_default().push(at),
                 OpKind::Voters(_) => index.voters.push(at),
                 OpKind::InitProducer(_) | OpKind::ProducerId(_) => index.producers.push(at),
+                OpKind::Metadata(_) => index.metadata.push(at),
+                OpKind::Config(request) => {
+                    index.configs.entry((&request.resource, &request.key)).or_default().push(at);
+                }
                 OpKind::Begin | OpKind::EndTransaction(_) => {}
             }
         }
@@ -372,7 +382,15 @@ impl Index<'_> {
             | OpKind::Assign(_)
             | OpKind::Topic(_)
             | OpKind::Voters(_)
-            | OpKind::ProducerId(_)) => self.tell_other(ctx, at, kind),
+            | OpKind::ProducerId(_)
+            | OpKind::Config(_)) => self.tell_other(ctx, at, kind),
+            // All that it told would be a page; who accuses it says of which partition.
+            OpKind::Metadata(read) => {
+                let op = self.op(at);
+                let (who, broker) = (op.session.0, ctx.node_name(read.broker));
+                let returned = op.returned.map_or("never".to_owned(), seconds);
+                format!("session {who} asked {broker} for the metadata at {}..{returned}", seconds(op.invoked))
+            }
             OpKind::TailRead(read) => {
                 let op = self.op(at);
                 format!(
@@ -443,6 +461,22 @@ impl Index<'_> {
             OpKind::ProducerId(request) => {
                 let told = request.producer.map_or("nothing".to_owned(), |id| format!("producer id {id}"));
                 (format!("asked for a producer id and got {told}"), request.error.as_deref())
+            }
+            OpKind::Config(request) => {
+                let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "its default".to_owned());
+                let what = match &request.ask {
+                    ConfigAsk::Set(to) => format!("set {} of {} to {}", request.key, request.resource, value(to)),
+                    ConfigAsk::Describe(broker) => {
+                        let told = request.told.as_deref().unwrap_or("nothing");
+                        format!(
+                            "was told by {} that {} of {} is {told}",
+                            ctx.node_name(*broker),
+                            request.key,
+                            request.resource
+                        )
+                    }
+                };
+                (what, request.error.as_deref())
             }
             _ => ("began a transaction".to_owned(), None),
         };

@@ -89,7 +89,9 @@ fn check_offsets(op: &Op) -> Result<(), String> {
         | OpKind::Assign(_)
         | OpKind::Topic(_)
         | OpKind::Voters(_)
-        | OpKind::ProducerId(_) => Ok(()),
+        | OpKind::ProducerId(_)
+        | OpKind::Metadata(_)
+        | OpKind::Config(_) => Ok(()),
         OpKind::CommitOffsets(commit) => commit.offsets.iter().try_for_each(|(_, at)| negative("offset", at.0)),
         OpKind::FetchOffsets(fetch) => {
             fetch.offsets.iter().filter_map(|(_, at)| *at).try_for_each(|at| negative("offset", at.0))

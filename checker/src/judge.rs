@@ -27,6 +27,7 @@ pub fn judge(history: &History, ctx: &Context) -> Vec<CheckResult> {
     results.push(groups::ownership::check(&index, ctx));
     results.extend(groups::commits::check(&index, ctx));
     results.extend(linearizability::cluster::check(&index, ctx));
+    results.extend(linearizability::answers::check(&index, ctx));
     results.push(unresolved(&index, ctx));
     crate::registry::sort(&mut results);
     results

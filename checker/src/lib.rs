@@ -44,9 +44,9 @@ pub use convergence::{
 };
 pub use exactly_once::levels::Level;
 pub use history::{
-    Acks, Assign, CommitOffsets, EndTransaction, FetchOffsets, GroupProtocol, History, InitProducer, Isolation, Op,
-    OpId, OpKind, Outcome, Poll, ProducerIdRequest, Read, Send, SessionId, SimTime, TailRead, TopicAsk, TopicRequest,
-    ValueId, VoterAsk, VoterRequest,
+    Acks, Assign, CommitOffsets, ConfigAsk, ConfigRequest, EndTransaction, FetchOffsets, GroupProtocol, History,
+    InitProducer, Isolation, MetadataRead, Op, OpId, OpKind, Outcome, PartitionRead, Poll, ProducerIdRequest, Read,
+    Send, SessionId, SimTime, TailRead, TopicAsk, TopicRequest, ValueId, VoterAsk, VoterRequest,
 };
 pub use isr::registration::Registration;
 pub use jsonl::{read_history, read_recording, write_history, write_recording};

@@ -155,6 +155,12 @@ checks! {
     LINEARIZABLE_TOPIC = BlackBox "linearizable-topic" "L6" false,
         "The active controller answers for a topic as if one request after the other were done, each at once.",
         "KIP-500; CreateTopics, DeleteTopics, CreatePartitions";
+    METADATA_ANSWERS = BlackBox "metadata-answers" "L7" false,
+        "A broker never tells of an older leader epoch than before, nor of fewer partitions, and a leader epoch has one leader, whoever tells.",
+        "Metadata; KIP-320, KIP-500";
+    CONFIG_ANSWERS = BlackBox "config-answers" "L7" false,
+        "A broker that has told a configuration never tells one that was replaced before that one was set.",
+        "DescribeConfigs, IncrementalAlterConfigs; KIP-339, KIP-500";
     PRODUCER_ID_ONCE = BlackBox "producer-id-once" "L8" false,
         "A producer id is given to one producer, whoever gives it.",
         "KIP-98, KIP-730";

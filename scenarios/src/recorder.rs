@@ -1,10 +1,10 @@
 //! What clients saw, as a history that the judge reads.
 
-use broker_client::ClientError;
+use broker_client::{ClientError, MetadataHeard, TopicConfig};
 use broker_types::{NodeId, Offset, ProducerId, TopicId, TopicIdPartition};
 use checker::{
-    Acks, History, Isolation, Op, OpId, OpKind, Outcome, Poll, ProducerIdRequest, Read, Send, SessionId, SimTime,
-    TopicAsk, TopicRequest, ValueId,
+    Acks, ConfigAsk, ConfigRequest, History, Isolation, MetadataRead, Op, OpId, OpKind, Outcome, PartitionRead, Poll,
+    ProducerIdRequest, Read, Send, SessionId, SimTime, TopicAsk, TopicRequest, ValueId,
 };
 use std::sync::{Arc, Mutex};
 
@@ -145,6 +145,47 @@ impl Recorder {
         let _ = self.push(session, invoked, Some(returned), Outcome::Ok, OpKind::ProducerId(request));
     }
 
+    /// A broker answered a Metadata.
+    pub fn metadata(&self, session: SessionId, invoked: SimTime, returned: SimTime, heard: &MetadataHeard) {
+        let told = heard.topics.iter().filter_map(|(_, told)| Some((told.id?, &told.partitions)));
+        let partitions = told.flat_map(|(topic, partitions)| {
+            partitions.iter().filter_map(move |(index, known)| {
+                let partition = partition_of(topic, *index);
+                Some(PartitionRead { partition, leader_epoch: known.leader_epoch?, leader: known.leader })
+            })
+        });
+        let read = MetadataRead { broker: broker(heard.served_by), partitions: partitions.collect() };
+        let _ = self.push(session, invoked, Some(returned), Outcome::Ok, OpKind::Metadata(read));
+    }
+
+    /// A request about a configuration was invoked.
+    #[must_use]
+    pub fn config(&self, session: SessionId, at: SimTime, resource: String, key: &str, set: Option<String>) -> OpId {
+        // Whoever answers a question is known afterwards.
+        let ask = set.map_or(ConfigAsk::Describe(NodeId(-1)), |value| ConfigAsk::Set(Some(value)));
+        let request = ConfigRequest { resource, key: key.to_owned(), ask, told: None, error: None };
+        self.push(session, at, None, Outcome::Unknown, OpKind::Config(request))
+    }
+
+    /// A request about a configuration returned; for a question, with who told what.
+    pub fn config_answered(&self, op: OpId, at: SimTime, answer: Result<Option<TopicConfig>, ClientError>) {
+        self.with(|inner| {
+            let op = &mut inner.history.ops[usize::try_from(op.0).expect("ours")];
+            op.returned = Some(at);
+            op.outcome = answer.as_ref().map_or_else(|error| outcome(error.outcome), |_| Outcome::Ok);
+            let OpKind::Config(request) = &mut op.kind else { return };
+            match answer {
+                Ok(told) => {
+                    if let Some(told) = told {
+                        request.ask = ConfigAsk::Describe(broker(told.served_by));
+                        request.told = told.value;
+                    }
+                }
+                Err(error) => request.error = Some(error.code.name().to_owned()),
+            }
+        });
+    }
+
     /// Records acknowledged so far, and records delivered.
     #[must_use]
     pub fn counts(&self) -> (u64, u64) {
@@ -235,6 +276,11 @@ pub fn polls_of(
         polls.push((asked(facts.asked_at), poll));
     }
     polls
+}
+
+/// Who served a client: bootstrap servers, which clients know by negative numbers, are the brokers from 1 on.
+fn broker(served_by: NodeId) -> NodeId {
+    NodeId(served_by.0.abs())
 }
 
 fn partition_of(topic: TopicId, partition: i32) -> TopicIdPartition {

@@ -385,8 +385,9 @@ fn add_clients(world: &World, scenario: &Scenario, own: &[workload::Own], scene:
                     admins += 1;
                     let name = format!("admin-{admins}");
                     let (scene, churn) = (scene.clone(), *churn);
+                    let kept: Vec<String> = scenario.topics.iter().map(|topic| topic.name.clone()).collect();
                     let boot: sim::Boot =
-                        Arc::new(move |env, _| workload::admin_churn(env, scene.clone(), churn, index));
+                        Arc::new(move |env, _| workload::admin_churn(env, scene.clone(), churn, kept.clone(), index));
                     clients.push((world.add_node(&name, boot), name));
                 }
             }

@@ -111,7 +111,7 @@ struct Attempts {
 }
 
 /// What one attempt's answer says.
-enum Verdict<T> {
+pub(crate) enum Verdict<T> {
     Done(T),
     /// Refused; whether the refusal came surely before any effect.
     Refused(ErrorCode, String),
@@ -165,7 +165,7 @@ impl Admin {
             let body = CreateTopicsRequest::default().with_topics(vec![wanted]).with_timeout_ms(timeout_ms);
             Request::CreateTopics(body.with_validate_only(validate_only))
         };
-        let read = |response| match response {
+        let read = |_, response| match response {
             Response::CreateTopics(told) => {
                 let result = told.topics.into_iter().next()?;
                 Some(match from_error_code(result.error_code) {
@@ -196,7 +196,7 @@ impl Admin {
                 body.with_topic_names(vec![wire])
             })
         };
-        let read = |response| match response {
+        let read = |_, response| match response {
             Response::DeleteTopics(told) => {
                 let result = told.responses.into_iter().next()?;
                 Some(match from_error_code(result.error_code) {
@@ -238,7 +238,7 @@ impl Admin {
             let body = CreatePartitionsRequest::default().with_topics(vec![topic]).with_timeout_ms(timeout_ms);
             Request::CreatePartitions(body.with_validate_only(validate_only))
         };
-        let read = |response| match response {
+        let read = |_, response| match response {
             Response::CreatePartitions(told) => {
                 let result = told.results.into_iter().next()?;
                 Some(match from_error_code(result.error_code) {
@@ -257,7 +257,7 @@ impl Admin {
     /// When time runs out, the last reason.
     pub async fn describe_cluster(&self) -> Result<ClusterDescription, ClientError> {
         let make = |_| Request::DescribeCluster(DescribeClusterRequest::default().with_endpoint_type(1));
-        let read = |response| match response {
+        let read = |_, response| match response {
             Response::DescribeCluster(told) => Some(match from_error_code(told.error_code) {
                 ErrorCode::None => {
                     let nodes = told.brokers.iter().filter_map(|broker| {
@@ -291,7 +291,7 @@ impl Admin {
             let body = MetadataRequest::default().with_topics(Some(vec![topic])).with_allow_auto_topic_creation(false);
             Request::Metadata(body)
         };
-        let read = |response| match response {
+        let read = |_, response| match response {
             Response::Metadata(told) => {
                 let (name, topic) = read_metadata(&told).topics.into_iter().next()?;
                 Some(match topic {
@@ -373,12 +373,12 @@ impl Admin {
         }
     }
 
-    /// Asks any broker, again and again.
-    async fn ask_any<T>(
+    /// Asks any broker, again and again. `read` is told who answered.
+    pub(crate) async fn ask_any<T>(
         &self,
         api: ApiKey,
         make: impl Fn(i16) -> Request,
-        read: impl Fn(Response) -> Option<Verdict<T>>,
+        read: impl Fn(NodeId, Response) -> Option<Verdict<T>>,
     ) -> Result<T, ClientError> {
         let core = &self.client.core;
         let mut attempts = self.attempts();
@@ -390,7 +390,7 @@ impl Admin {
                     let patience = core.env.mono() + core.config.request_timeout;
                     let deadline = attempts.deadline.min(patience);
                     match core.lane.call(node, &address, api, deadline, &make).await {
-                        Ok(response) => match read(response) {
+                        Ok(response) => match read(node, response) {
                             Some(Verdict::Done(done)) => return Ok(done),
                             Some(Verdict::Refused(code, detail)) => {
                                 let passes = code.is_retriable() && code != ErrorCode::UnknownTopicOrPartition;
@@ -456,6 +456,6 @@ impl Attempts {
     }
 }
 
-fn message(text: Option<StrBytes>) -> String {
+pub(crate) fn message(text: Option<StrBytes>) -> String {
     text.map(|text| text.to_string()).unwrap_or_default()
 }

@@ -19,7 +19,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::Rng;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 use tracing::{debug, warn};
 
@@ -93,6 +93,19 @@ impl Drop for Alive {
     }
 }
 
+/// One broker's answer to Metadata, as it came: what the client makes of it is another matter, for it remembers more.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MetadataHeard {
+    /// Who answered; negative for a bootstrap server, which is only known by its number: the first is -1.
+    pub served_by: NodeId,
+    /// When it was asked, by the client's clock.
+    pub asked_at: MonoTime,
+    /// The topics that it told of without an error.
+    pub topics: Vec<(TopicName, TopicMetadata)>,
+}
+
+type Listener = Box<dyn Fn(&MetadataHeard) + Send + Sync>;
+
 /// What all parts of a client share.
 pub(crate) struct Core {
     pub(crate) env: SharedEnv,
@@ -106,6 +119,8 @@ pub(crate) struct Core {
     changed: watch::Sender<u64>,
     /// Loops to wake after each change.
     listeners: Mutex<Vec<Weak<Inbox>>>,
+    /// Hears every answer to Metadata.
+    heard: OnceLock<Listener>,
     rng: Mutex<ChaCha8Rng>,
     closed: AtomicBool,
 }
@@ -121,6 +136,7 @@ impl Client {
             refresh: Signal::default(),
             changed: watch::Sender::new(0),
             listeners: Mutex::default(),
+            heard: OnceLock::new(),
             closed: AtomicBool::new(false),
             env,
             config,
@@ -172,6 +188,11 @@ impl Client {
     #[must_use]
     pub fn nodes(&self) -> BTreeMap<NodeId, NodeAddress> {
         lock(&self.core.metadata).nodes().clone()
+    }
+
+    /// Calls `hear` with each answer to Metadata from now on, before anything is made of it. The first listener stays.
+    pub fn on_metadata(&self, hear: impl Fn(&MetadataHeard) + Send + Sync + 'static) {
+        let _ = self.core.heard.set(Box::new(hear));
     }
 
     /// Asks for fresh metadata, without waiting for it.
@@ -249,7 +270,8 @@ impl Core {
     async fn ask_for_metadata(&self, attempt: u32) -> Result<bool, CallError> {
         let (node, address) = self.any_node(attempt).ok_or(CallError::NotSent)?;
         let topics = lock(&self.metadata).begin_refresh();
-        let deadline = self.env.mono() + self.config.request_timeout;
+        let asked_at = self.env.mono();
+        let deadline = asked_at + self.config.request_timeout;
         let create = self.config.allow_auto_create_topics;
         let make = |_| {
             let topics = topics.iter().map(|t| MetadataRequestTopic::default().with_name(Some(to_topic_name(t))));
@@ -263,7 +285,12 @@ impl Core {
                 if !error.is_none() || answer.brokers.is_empty() {
                     return Err(CallError::Malformed);
                 }
-                let incomplete = lock(&self.metadata).merge(self.env.mono(), read_metadata(&answer));
+                let answer = read_metadata(&answer);
+                if let Some(hear) = self.heard.get() {
+                    let told = answer.topics.iter().filter_map(|(name, told)| Some((name.clone(), told.clone().ok()?)));
+                    hear(&MetadataHeard { served_by: node, asked_at, topics: told.collect() });
+                }
+                let incomplete = lock(&self.metadata).merge(self.env.mono(), answer);
                 self.announce();
                 Ok(incomplete)
             }

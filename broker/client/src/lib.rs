@@ -14,6 +14,7 @@
 mod admin;
 mod backoff;
 mod client;
+mod configs;
 mod connection;
 mod consumer;
 mod error;
@@ -22,7 +23,8 @@ mod producer;
 mod signal;
 
 pub use admin::{Admin, ClusterDescription, CreatedTopic, ListedOffset, NewTopic, OffsetSpec, TopicDescription};
-pub use client::{Client, ClientConfig};
+pub use client::{Client, ClientConfig, MetadataHeard};
+pub use configs::TopicConfig;
 pub use consumer::{
     AutoOffsetReset, ConsumedRecord, Consumer, ConsumerConfig, ConsumerError, ConsumerEvent, FetchFacts,
     IsolationLevel, Polled,

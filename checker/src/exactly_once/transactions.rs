@@ -67,7 +67,9 @@ impl Transactions {
                 | OpKind::Assign(_)
                 | OpKind::Topic(_)
                 | OpKind::Voters(_)
-                | OpKind::ProducerId(_) => {}
+                | OpKind::ProducerId(_)
+                | OpKind::Metadata(_)
+                | OpKind::Config(_) => {}
             }
         }
         transactions

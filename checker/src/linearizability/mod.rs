@@ -1,5 +1,6 @@
 //! Objects as linearizable ones: a partition as a log, by a sweep; others by a search.
 
+pub(crate) mod answers;
 pub(crate) mod append_order;
 pub(crate) mod cluster;
 pub(crate) mod log_start;

@@ -1,5 +1,6 @@
 //! Small histories with the words they are refused in.
 
+mod answers;
 mod cluster;
 mod groups;
 mod rows;

@@ -479,7 +479,7 @@ pub(super) fn steps(length: impl Into<prop::collection::SizeRange>) -> impl Stra
         10 => transactional,
         12 => groups::steps(lasts),
         3 => bank::steps(),
-        5 => controller::steps(),
+        8 => controller::steps(),
         1 => prop_oneof![Just(ACCOUNTS), Just(KEYED)].prop_map(|partition| Step::Compact { partition }),
         1 => (0u32..3).prop_map(|session| Step::FetchOffset { session }),
         8 => poll,

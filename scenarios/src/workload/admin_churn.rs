@@ -1,4 +1,5 @@
-//! Clients that create topics, delete them, give them partitions, and ask what there is.
+//! Clients that create topics, delete them, give them partitions, and ask what there is; and that set a configuration of topics
+//! that stay, and ask brokers for it.
 //!
 //! A request goes to any broker, once: a client that tries again by itself is told of what its first try did, and then
 //! neither it nor the judge knows which of the two is meant. A question is a request with `validate_only`, since it is
@@ -7,10 +8,10 @@
 use super::Scene;
 use crate::file::AdminChurn;
 use crate::recorder::moment;
-use broker_client::{Admin, Client, ClientConfig, ClientError, NewTopic};
+use broker_client::{Admin, ClientConfig, ClientError, NewTopic};
 use broker_env::{SharedEnv, Task};
 use broker_types::TopicName;
-use checker::TopicAsk;
+use checker::{SessionId, TopicAsk};
 use rand_chacha::ChaCha8Rng;
 use rand_core::Rng;
 use std::collections::BTreeMap;
@@ -21,9 +22,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Most replicas of a topic's partitions.
 const MOST_REPLICAS: usize = 3;
 
-/// The loop of client number `number` of a workload, from 0.
+/// The configuration that is set. Nothing that happens in a run depends on it.
+const CONFIG: &str = "file.delete.delay.ms";
+/// Kafka's default of it, in milliseconds: no client sets this value.
+const DEFAULT: u64 = 60_000;
+
+/// The loop of client number `number` of a workload, from 0. Topics in `kept` stay, and are configured.
 #[must_use]
-pub fn admin_churn(env: SharedEnv, scene: Scene, workload: AdminChurn, number: u32) -> Task {
+pub fn admin_churn(env: SharedEnv, scene: Scene, workload: AdminChurn, kept: Vec<String>, number: u32) -> Task {
     Box::pin(async move {
         let name = format!("admin-{number}");
         let config = ClientConfig {
@@ -32,7 +38,7 @@ pub fn admin_churn(env: SharedEnv, scene: Scene, workload: AdminChurn, number: u
             default_api_timeout: PATIENCE,
             ..scene.client_config(&name)
         };
-        let admin = Client::new(env.clone(), config).admin();
+        let admin = scene.client_of(env.clone(), config).admin();
         let mut chance = env.entropy(&format!("workload/{name}"));
         let mut session = scene.recorder.session();
         let interval = workload.rate.interval() * workload.clients;
@@ -45,7 +51,11 @@ pub fn admin_churn(env: SharedEnv, scene: Scene, workload: AdminChurn, number: u
             let op = scene.recorder.topic(session, moment(scene.world.now()), &topic, ask);
             let answer = request(&admin, &topic, ask, scene.bootstrap.len()).await;
             scene.recorder.topic_answered(op, moment(scene.world.now()), answer.as_ref().copied());
-            if answer.is_err_and(|error| error.outcome == broker_client::Outcome::Indeterminate) {
+            let mut is_lost = answer.is_err_and(|error| error.outcome == broker_client::Outcome::Indeterminate);
+            if !is_lost && let Some((topic, is_set)) = draw_config(&mut chance, &kept) {
+                is_lost = configure(&scene, session, &admin, topic, is_set).await;
+            }
+            if is_lost {
                 // Whoever does not know what it has done is over; what comes now is another's.
                 session = scene.recorder.session();
             }
@@ -71,6 +81,28 @@ fn draw(chance: &mut ChaCha8Rng, topics: u32) -> (u32, TopicAsk) {
     (topic, ask)
 }
 
+/// Now and then: of which topic that stays the configuration is set, or asked for.
+fn draw_config<'a>(chance: &mut ChaCha8Rng, kept: &'a [String]) -> Option<(&'a str, bool)> {
+    let (turn, which) = (chance.next_u32() % 6, chance.next_u32() as usize);
+    let topic = kept.get(which.checked_rem(kept.len())?)?;
+    (turn < 3).then_some((topic, turn == 0))
+}
+
+/// Sets the configuration to a value of which there is no other, or asks for it. True if nobody knows what came of it.
+async fn configure(scene: &Scene, session: SessionId, admin: &Admin, topic: &str, is_set: bool) -> bool {
+    let name = TopicName::from(topic);
+    let value = is_set.then(|| (DEFAULT + scene.recorder.value().0).to_string());
+    let now = || moment(scene.world.now());
+    let op = scene.recorder.config(session, now(), format!("topic {topic}"), CONFIG, value.clone());
+    let answer = match &value {
+        Some(value) => admin.set_topic_config(&name, CONFIG, Some(value)).await.map(|()| None),
+        None => admin.topic_config(&name, CONFIG).await.map(Some),
+    };
+    let is_lost = answer.as_ref().is_err_and(|error| error.outcome == broker_client::Outcome::Indeterminate);
+    scene.recorder.config_answered(op, now(), answer);
+    is_lost
+}
+
 async fn request(admin: &Admin, topic: &str, ask: TopicAsk, brokers: usize) -> Result<(), ClientError> {
     let name = TopicName::from(topic);
     let new_topic = |partitions: i32| NewTopic {
@@ -94,6 +126,14 @@ mod tests {
     use super::*;
     use rand_core::SeedableRng;
     use std::collections::BTreeSet;
+
+    #[test]
+    fn every_topic_that_stays_is_configured_and_asked_about() {
+        let (mut chance, kept) = (ChaCha8Rng::seed_from_u64(1), ["orders".to_owned(), "bills".to_owned()]);
+        let drawn: BTreeSet<_> = (0..200).filter_map(|_| draw_config(&mut chance, &kept)).collect();
+        assert_eq!(drawn.len(), 4, "{drawn:?}");
+        assert_eq!(draw_config(&mut chance, &[]), None);
+    }
 
     #[test]
     fn every_kind_of_request_is_drawn_for_every_topic() {

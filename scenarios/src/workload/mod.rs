@@ -13,7 +13,7 @@ pub use produce::produce;
 pub use producer_ids::ProducerIds;
 
 use crate::cluster::Shared;
-use crate::recorder::Recorder;
+use crate::recorder::{Recorder, moment};
 use broker_client::{Client, ClientConfig};
 use broker_env::SharedEnv;
 use broker_env::watch;
@@ -41,7 +41,19 @@ impl Scene {
     /// A client of this cluster.
     #[must_use]
     pub fn client(&self, env: SharedEnv, client_id: &str) -> Client {
-        Client::new(env, self.client_config(client_id))
+        self.client_of(env, self.client_config(client_id))
+    }
+
+    /// A client that behaves so. What brokers tell it of the metadata is written down, in a session of its own.
+    #[must_use]
+    pub fn client_of(&self, env: SharedEnv, config: ClientConfig) -> Client {
+        let client = Client::new(env.clone(), config);
+        let (scene, session) = (self.clone(), self.recorder.session());
+        client.on_metadata(move |heard| {
+            let (asked, now) = (consume::asked_at(&env, &scene)(heard.asked_at), moment(scene.world.now()));
+            scene.recorder.metadata(session, asked, now, heard);
+        });
+        client
     }
 
     /// How such a client behaves.

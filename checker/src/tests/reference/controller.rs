@@ -1,8 +1,9 @@
-//! The active controller: topics, voters and producer ids. A request takes effect when it is invoked, or never.
+//! The active controller: topics, voters, producer ids and a configuration. A request takes effect when it is invoked, or never.
+//! And what brokers tell of it, each of which knows what was so when it last heard.
 
-use super::{Cluster, Step};
+use super::{Cluster, Step, partition};
 use crate::history::*;
-use broker_types::{NodeId, ProducerId};
+use broker_types::{LeaderEpoch, NodeId, ProducerId};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,6 +15,30 @@ pub(in super::super) enum Asks {
     Topic(u8, TopicAsk),
     Voter(VoterAsk),
     ProducerId,
+    /// The configuration; `false`: its default again.
+    Set(bool),
+    Broker(Tells),
+}
+
+/// Something is asked of a broker, which hears the news before, or does not.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Tells {
+    broker: i32,
+    hears: bool,
+    of: Of,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Of {
+    Metadata,
+    Config,
+}
+
+/// What a broker knows.
+#[derive(Clone, Default)]
+struct Known {
+    epochs: BTreeMap<i32, LeaderEpoch>,
+    config: Option<u64>,
 }
 
 #[derive(Default)]
@@ -23,6 +48,9 @@ pub(super) struct Controller {
     changed: BTreeSet<NodeId>,
     producers: i64,
     lost: u32,
+    sets: u64,
+    config: Option<u64>,
+    brokers: BTreeMap<i32, Known>,
 }
 
 impl Controller {
@@ -78,7 +106,45 @@ impl Controller {
     }
 }
 
+fn configuration(ask: ConfigAsk, told: Option<String>, error: Option<String>) -> OpKind {
+    OpKind::Config(ConfigRequest {
+        resource: "topic orders".to_owned(),
+        key: "retention.ms".to_owned(),
+        ask,
+        told,
+        error,
+    })
+}
+
 impl Cluster {
+    fn tells(&mut self, Tells { broker, hears, of }: Tells) -> OpKind {
+        let current = || Known {
+            epochs: self.logs.iter().map(|(at, log)| (*at, log.epoch)).collect(),
+            config: self.controller.config,
+        };
+        let known = match self.controller.brokers.get(&broker) {
+            Some(known) if !hears => known.clone(),
+            _ => current(),
+        };
+        self.controller.brokers.insert(broker, known.clone());
+        let broker = NodeId(broker);
+        match of {
+            Of::Metadata => {
+                let told = known.epochs.iter().map(|(at, epoch)| PartitionRead {
+                    partition: partition(*at),
+                    leader_epoch: *epoch,
+                    // Of some epochs nobody knows a way to the leader.
+                    leader: (epoch.0 % 4 != 3).then_some(NodeId(1 + epoch.0 % 3)),
+                });
+                OpKind::Metadata(MetadataRead { broker, partitions: told.collect() })
+            }
+            Of::Config => {
+                let told = known.config.map_or("default".to_owned(), |value| value.to_string());
+                configuration(ConfigAsk::Describe(broker), Some(told), None)
+            }
+        }
+    }
+
     /// `known`: nobody is told what came of it; it took effect, or did not.
     pub(super) fn controller(&mut self, asks: Asks, session: u32, known: Option<bool>, lasts: u64) {
         // A session that knows no more is over.
@@ -108,6 +174,18 @@ impl Cluster {
                 let told = if late.is_none() { came.unwrap_or_default() } else { Vec::new() };
                 (outcome, OpKind::Voters(VoterRequest { ask, told, error }))
             }
+            Asks::Set(is_set) => {
+                self.controller.sets += 1;
+                let value = is_set.then_some(self.controller.sets);
+                if happens {
+                    self.controller.config = value;
+                }
+                let ask = ConfigAsk::Set(value.map(|value| value.to_string()));
+                (outcome, configuration(ask, None, late.and_then(error)))
+            }
+            // Whoever hears nothing is told nothing.
+            Asks::Broker(_) if known.is_some() => return,
+            Asks::Broker(tells) => (Outcome::Ok, self.tells(tells)),
             Asks::ProducerId => {
                 self.controller.producers += 1;
                 let producer = Some(ProducerId(7000 + self.controller.producers)).filter(|_| late.is_none());
@@ -136,6 +214,9 @@ pub(super) fn steps() -> impl Strategy<Value = Step> {
         4 => (0u8..2, topic).prop_map(|(topic, ask)| Asks::Topic(topic, ask)),
         3 => voter.prop_map(Asks::Voter),
         1 => Just(Asks::ProducerId),
+        1 => prop::bool::weighted(0.8).prop_map(Asks::Set),
+        4 => (1i32..4, any::<bool>(), prop_oneof![Just(Of::Metadata), Just(Of::Config)])
+            .prop_map(|(broker, hears, of)| Asks::Broker(Tells { broker, hears, of })),
     ];
     let known = prop::option::weighted(0.1, any::<bool>());
     (asks, 0u32..3, known, 0u64..35).prop_map(|(asks, session, known, lasts)| {
