@@ -57,7 +57,7 @@ fn disorder(replica: &ReplicaEnd) -> Option<String> {
 
 /// An epoch checkpoint that is not what the batches say. It may have epochs without a batch: elections without writes.
 fn miscached(replica: &ReplicaEnd, starts: &[(LeaderEpoch, Offset)]) -> Option<String> {
-    let falls = |pair: &&[(LeaderEpoch, Offset)]| pair[1].0 <= pair[0].0 || pair[1].1 < pair[0].1;
+    let falls = |pair: &&[(LeaderEpoch, Offset)]| pair[1].0 <= pair[0].0 || pair[1].1 <= pair[0].1;
     if let Some(pair) = starts.windows(2).find(falls) {
         let [(first, from), (second, to)] = pair else { return None };
         return Some(format!("leader epoch {second} from offset {to} follows {first} from {from}"));

@@ -143,6 +143,10 @@ const CHANGES: &[(&str, &str, Change)] = &[
         let starts = [(LeaderEpoch(0), Offset(0)), (LeaderEpoch(4), Offset(9)), (LeaderEpoch(3), Offset(9))];
         end.partitions[0].replicas[2].epoch_starts = Some(starts.to_vec());
     }),
+    ("epoch-cache", "two of the checkpoint's epochs begin at one offset", |end| {
+        let starts = [(LeaderEpoch(0), Offset(0)), (LeaderEpoch(4), Offset(9)), (LeaderEpoch(5), Offset(9))];
+        end.partitions[0].replicas[2].epoch_starts = Some(starts.to_vec());
+    }),
     ("epoch-cache", "an epoch begins elsewhere than its batches", |end| {
         // The second batch is of an epoch that is said to begin elsewhere.
         end.partitions[0].replicas.iter_mut().for_each(|replica| replica.batches[1].leader_epoch = LeaderEpoch(4));

@@ -170,6 +170,9 @@ pub(super) const CHANGES: &[(&str, &str, Change)] = &[
         snapshots(end)[1].producers = early;
     }),
     ("producer-snapshot", "a snapshot past the log's end", |end| snapshots(end)[1].end = Offset(25)),
+    ("producer-snapshot", "a snapshot at the log's beginning has a producer", |end| {
+        snapshots(end).insert(0, snapshot(0, &[row(7, 0, (8, 8, 3), 1040, None)]));
+    }),
     ("producer-snapshot", "a snapshot within a batch", |end| snapshots(end)[1].end = Offset(11)),
     ("producer-snapshot", "a snapshot that does not parse", |end| {
         snapshots(end)[1].producers = Err("has 7 bytes".to_owned());
@@ -237,6 +240,17 @@ fn a_snapshot_may_know_what_is_deleted_from_the_log() {
         *last(end, 1) = LastBatch { sequence: 8, offset: Offset(8), offset_delta: 3 };
     };
     assert_eq!(fired(&judge(stale, &Context::default())), ["producer-snapshot"], "its next batch is still there");
+    let stranger = |offset: i64| {
+        judge(
+            |end| {
+                delete_the_beginning(end);
+                rows(end, 1).push(row(9, 0, (0, offset, 0), 1000, None));
+            },
+            &Context::default(),
+        )
+    };
+    assert_eq!(fired(&stranger(9)), Vec::<&str>::new(), "all that it wrote is deleted");
+    assert_eq!(fired(&stranger(10)), ["producer-snapshot"], "no batch at offset 10 is of it");
 }
 
 #[test]

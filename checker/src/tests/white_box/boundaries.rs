@@ -232,3 +232,10 @@ fn what_the_newest_leader_commits_while_a_loss_is_excused_is_committed() {
     assert_eq!(after(&events), ["committed-truncated", "recovered-log"]);
     assert_eq!(after(&[&lossy[..], &[whole_again], &cut].concat()), ["recovered-log"], "nobody committed it");
 }
+
+#[test]
+fn a_group_that_died_may_begin_anew_under_its_name() {
+    let begins = [group("billing", 1, GroupState::Assigning), member("c", 1, [&[0, 1], &[], &[0, 1]])];
+    assert_eq!(after(&begins), ["group-epoch-monotone", "single-owner"]);
+    assert_eq!(after(&[&[group("billing", 3, GroupState::Dead)], &begins[..]].concat()), Vec::<String>::new());
+}
