@@ -239,3 +239,46 @@ fn a_group_that_died_may_begin_anew_under_its_name() {
     assert_eq!(after(&begins), ["group-epoch-monotone", "single-owner"]);
     assert_eq!(after(&[&[group("billing", 3, GroupState::Dead)], &begins[..]].concat()), Vec::<String>::new());
 }
+
+/// Broker 3 says it in that epoch of its partition of the transactions' log.
+fn said_in(coordinator_epoch: i32, told: Event) -> Event {
+    let Says(node, start, Observation::TransactionChanged(mut fact)) = told else { panic!("of a transaction") };
+    fact.coordinator_epoch = LeaderEpoch(coordinator_epoch);
+    Says(node, start, Observation::TransactionChanged(fact))
+}
+
+#[test]
+fn a_transaction_goes_from_state_to_state_as_kafka_has_it() {
+    use TransactionState::{
+        CompleteAbort, CompleteCommit, Dead, Empty, Ongoing, PrepareAbort, PrepareCommit, PrepareEpochFence,
+    };
+    let all = [Empty, Ongoing, PrepareCommit, PrepareAbort, CompleteCommit, CompleteAbort, PrepareEpochFence, Dead];
+    let next = |state: TransactionState| -> &[TransactionState] {
+        match state {
+            Empty | CompleteCommit | CompleteAbort => &[Empty, Ongoing, PrepareAbort, Dead],
+            Ongoing => &[Ongoing, PrepareCommit, PrepareAbort, PrepareEpochFence],
+            PrepareCommit => &[CompleteCommit],
+            PrepareAbort => &[CompleteAbort],
+            PrepareEpochFence => &[PrepareAbort],
+            Dead => &[],
+        }
+    };
+    let told = |state: TransactionState| transaction("refund", 60, 0, state, &[]);
+    for (old, new) in all.into_iter().flat_map(|old| all.map(|new| (old, new))) {
+        let refused = !next(old).contains(&new);
+        let fires = |events: &[Event]| after(events).contains(&"transaction-state".to_owned());
+        assert_eq!(fires(&[told(old), told(new)]), refused, "from {old:?} to {new:?}");
+        // What it loaded, the next coordinator may say again.
+        let loaded = Says(3, 0, coordinates(CoordinatorKind::Transaction, 7));
+        let by_next = [told(old), loaded, said_in(7, told(new))];
+        assert_eq!(fires(&by_next), refused && old != new, "from {old:?} to {new:?} with another coordinator");
+    }
+}
+
+#[test]
+fn a_coordinator_speaks_of_a_transaction_no_more_once_another_has() {
+    let told = || transaction("refund", 60, 0, TransactionState::Empty, &[]);
+    let loaded = Says(3, 0, coordinates(CoordinatorKind::Transaction, 7));
+    assert_eq!(after(&[told(), loaded.clone(), said_in(7, told()), said_in(7, told())]), Vec::<String>::new());
+    assert!(after(&[loaded, said_in(7, told()), told()]).contains(&"producer-epochs".to_owned()));
+}
