@@ -29,9 +29,8 @@ struct Holding<'a> {
     /// The assignment it began with, and the last that had it: places in the history.
     first: u32,
     last: u32,
-    /// Generation of the first, and of the last.
+    /// Generation of the first.
     began_in: i32,
-    ends_in: i32,
     from: SimTime,
     /// When it was told that it holds it no more, or did anything at all for the last time.
     until: SimTime,
@@ -82,9 +81,9 @@ fn holdings<'a>(index: &Index<'a>, group: &GroupView, alive: &BTreeMap<SessionId
         for partition in &assign.partitions {
             let until = alive.get(&session).copied().unwrap_or(from);
             // A generation's assignment is a holding of its own: it is what others of that generation are compared with.
-            let goes_on = |known: &&Holding| protocol == GroupProtocol::Consumer || known.ends_in == generation;
+            let goes_on = |known: &&Holding| protocol == GroupProtocol::Consumer || known.began_in == generation;
             let holding = match before.get(partition).filter(goes_on) {
-                Some(known) => Holding { last: *at, ends_in: generation, ..*known },
+                Some(known) => Holding { last: *at, ..*known },
                 None => Holding {
                     session,
                     instance: assign.instance.as_deref(),
@@ -92,7 +91,6 @@ fn holdings<'a>(index: &Index<'a>, group: &GroupView, alive: &BTreeMap<SessionId
                     first: *at,
                     last: *at,
                     began_in: generation,
-                    ends_in: generation,
                     from,
                     until,
                     ended: None,
@@ -190,7 +188,7 @@ impl Owned<'_> {
                 _ if other.session == own.session => false,
                 _ if is_same_instance(&own, other) => true,
                 GroupProtocol::Classic => {
-                    other.began_in > own.ends_in && other.polled.is_some_and(|polled| polled < op.invoked)
+                    other.began_in > own.began_in && other.polled.is_some_and(|polled| polled < op.invoked)
                 }
                 GroupProtocol::Consumer => other.began_in > own.began_in,
             };

@@ -1,6 +1,7 @@
 //! Small histories with the words they are refused in.
 
 mod answers;
+mod boundaries;
 mod cluster;
 mod groups;
 mod rows;

@@ -134,7 +134,7 @@ pub(super) fn transformed(from: i64, source: i64, offsets: [i64; 2]) -> Story {
 }
 
 /// Keys 1, 2 and 1 again: the last of key 1 is gone, or the first.
-fn compacted(there: &[(i64, u64)]) -> Story {
+pub(super) fn compacted(there: &[(i64, u64)]) -> Story {
     let keyed = |value: u64, offset: i64, key: u64| OpKind::Send(Send { key: Some(key), ..send(2, value, offset) });
     Story::new().op(1, OK, keyed(1, 0, 1)).op(1, OK, keyed(2, 1, 2)).op(1, OK, keyed(3, 2, 1)).op(
         9,
