@@ -118,9 +118,8 @@ impl LossBudget {
         self.epoch = self.epoch.max(epoch);
         if let Some(leader) = leader {
             match self.leader {
-                Some((former, true)) if former == leader => self.open(ExcuseKind::LeaderPowerLoss, at, epoch),
-                Some((former, false)) if former == leader => {}
                 Some((_, true)) => self.open(ExcuseKind::LeaderPowerLoss, at, epoch),
+                Some((former, false)) if former == leader => {}
                 Some((_, false)) => self.open(ExcuseKind::LeaderChange, at, epoch),
                 None => {}
             }

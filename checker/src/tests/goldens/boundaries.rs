@@ -162,3 +162,16 @@ fn who_was_told_that_it_holds_nothing_may_commit_what_it_had_done() {
     assert!(refuses("double-ownership", &story(&[0]), &ctx()));
     assert!(!refuses("double-ownership", &story(&[]), &ctx()));
 }
+
+#[test]
+fn within_a_generation_a_partition_may_go_from_one_to_the_other() {
+    let story = |told: &[i32]| {
+        Story::new()
+            .op(5, OK, assign(Classic, 3, &[0]))
+            .op(5, OK, assign(Classic, 3, told))
+            .op(6, OK, assign(Classic, 3, &[0]))
+            .op(5, OK, read(2, 0, 0, &[], false))
+    };
+    assert!(refuses("double-ownership", &story(&[0]), &ctx()));
+    assert!(!refuses("double-ownership", &story(&[]), &ctx()));
+}
