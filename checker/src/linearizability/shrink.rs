@@ -68,6 +68,9 @@ pub(super) fn shrink<M: Model>(model: &M, spans: &[Span], stuck: u32, budget: &m
     let end = spans[stuck as usize].returned;
     // What was invoked later has no part in it.
     let mut ops: Vec<u32> = (0..spans.len() as u32).filter(|op| spans[*op as usize].invoked <= end).collect();
+    if let Some(few) = around(model, spans, &ops, stuck, budget) {
+        ops = few;
+    }
     // First what was overwritten counts as if it could be seen: that is quicker, and leaves less for the second round.
     for overwritten_too in [false, true] {
         loop {
@@ -81,6 +84,47 @@ pub(super) fn shrink<M: Model>(model: &M, spans: &[Span], stuck: u32, budget: &m
         }
     }
     ops
+}
+
+/// How many of the last operations are looked at first.
+const NEAR: usize = 2;
+/// How many at most; each time four times as many.
+const NEAR_MOST: usize = 1024;
+
+/// The last operations before `stuck` and what they may have observed, if there is no order of those already. In a long history
+/// that is quicker than to drop all the others bit by bit.
+fn around<M: Model>(model: &M, spans: &[Span], ops: &[u32], stuck: u32, budget: &mut Budget) -> Option<Vec<u32>> {
+    let mut latest: Vec<u32> = ops.to_vec();
+    latest.sort_by_key(|op| std::cmp::Reverse(spans[*op as usize].invoked));
+    let mut near = NEAR;
+    while near <= NEAR_MOST && near * 2 < ops.len() {
+        let window: Vec<u32> = latest[..near].iter().copied().chain([stuck]).collect();
+        let mut is_kept = vec![false; spans.len()];
+        window.iter().for_each(|op| is_kept[*op as usize] = true);
+        for writer in ops.iter().filter(|op| !model.only_reads(**op as usize)) {
+            is_kept[*writer as usize] |= window.iter().any(|op| model.observes(*op as usize, *writer as usize));
+        }
+        let (kept, dropped): (Vec<u32>, Vec<u32>) = ops.iter().partition(|op| is_kept[**op as usize]);
+        // Looking for who may have observed what costs less than a step of a search.
+        let cost = (ops.len() as u64).saturating_mul(kept.len() as u64) / 16;
+        if kept.len() * 2 > ops.len() || budget.steps < cost {
+            return None;
+        }
+        budget.steps -= cost;
+        let rest = without(model, spans, ops, dropped, true);
+        let is_told = keeps_origins(model, ops, &rest);
+        if is_told && matches!(search_part(model, spans, &rest, budget), Answer::Impossible { .. }) {
+            return Some(rest);
+        }
+        near *= 4;
+    }
+    None
+}
+
+/// Whatever might come from somewhere among all still might among the rest.
+fn keeps_origins<M: Model>(model: &M, ops: &[u32], rest: &[u32]) -> bool {
+    let has_origin = |op: u32, among: &[u32]| among.iter().any(|w| model.observes(op as usize, *w as usize));
+    rest.iter().all(|op| has_origin(*op, rest) || !has_origin(*op, ops))
 }
 
 /// One kind of dropping.
@@ -107,7 +151,7 @@ impl<M: Model> Dropping<'_, M> {
                     break;
                 }
                 let rest = without(self.model, self.spans, &ops, chunk, self.overwritten_too);
-                let is_told = || !self.overwritten_too || self.reads || self.keeps_origins(&ops, &rest);
+                let is_told = || !self.overwritten_too || self.reads || keeps_origins(self.model, &ops, &rest);
                 if is_told() && matches!(search_part(self.model, self.spans, &rest, budget), Answer::Impossible { .. })
                 {
                     ops = rest;
@@ -118,12 +162,6 @@ impl<M: Model> Dropping<'_, M> {
             size /= 2;
         }
         ops
-    }
-
-    /// Whatever might come from somewhere among all still might among the rest.
-    fn keeps_origins(&self, ops: &[u32], rest: &[u32]) -> bool {
-        let has_origin = |op: u32, among: &[u32]| among.iter().any(|w| self.model.observes(op as usize, *w as usize));
-        rest.iter().all(|op| has_origin(*op, rest) || !has_origin(*op, ops))
     }
 }
 

@@ -58,6 +58,29 @@ fn register(accesses: Vec<Access>) -> Register {
     Register { accesses, values: values.into() }
 }
 
+/// Writes and reads of a register in turns, each value once, five at a time; after all of them value 7 is read again.
+fn a_long_history_that_ends_wrong(turns: u32) -> (Register, Vec<Span>) {
+    let accesses = (1..=turns).flat_map(|value| [Access::Write(value), Access::Read(value)]);
+    let accesses: Vec<Access> = accesses.chain([Access::Read(7)]).collect();
+    let mut spans: Vec<Span> =
+        (0..accesses.len() as u64).map(|op| Span { invoked: 3 * op, returned: 3 * op + 13 }).collect();
+    let last = spans.last_mut().expect("the read of 7");
+    *last = Span { invoked: last.returned, returned: last.returned + 1 };
+    let values: Vec<String> = (0..=turns).map(|value| value.to_string()).collect();
+    (Register { accesses, values: values.into() }, spans)
+}
+
+#[test]
+fn a_contradiction_at_the_end_of_a_long_history_is_told_by_three_operations() {
+    let (model, spans) = a_long_history_that_ends_wrong(50_000);
+    let mut ample = Budget { steps: 1_000_000_000 };
+    let Answer::Impossible { stuck, .. } = search(&model, &spans, &mut ample) else { panic!("it ends wrong") };
+    let ops = shrink(&model, &spans, stuck, &mut budget());
+    let told: Vec<Access> = ops.iter().map(|op| model.accesses[*op as usize]).collect();
+    let [Access::Write(7), Access::Write(other), Access::Read(7)] = told[..] else { panic!("told by {told:?}") };
+    assert_ne!(other, 7);
+}
+
 fn on_a_register() -> impl Strategy<Value = (Vec<Access>, Vec<Span>)> {
     let value = || 0u32..3;
     let access = prop_oneof![
