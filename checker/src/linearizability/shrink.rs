@@ -96,23 +96,39 @@ const NEAR_MOST: usize = 1024;
 fn around<M: Model>(model: &M, spans: &[Span], ops: &[u32], stuck: u32, budget: &mut Budget) -> Option<Vec<u32>> {
     let mut latest: Vec<u32> = ops.to_vec();
     latest.sort_by_key(|op| std::cmp::Reverse(spans[*op as usize].invoked));
+    let overwriting = OverwrittenBy::of(model, spans, ops);
+    let writers: Vec<(u32, u64)> = ops
+        .iter()
+        .filter(|op| !model.only_reads(**op as usize))
+        .map(|op| (*op, overwriting.after(spans[*op as usize].returned)))
+        .collect();
     let mut near = NEAR;
     while near <= NEAR_MOST && near * 2 < ops.len() {
         let window: Vec<u32> = latest[..near].iter().copied().chain([stuck]).collect();
         let mut is_kept = vec![false; spans.len()];
         window.iter().for_each(|op| is_kept[*op as usize] = true);
-        for writer in ops.iter().filter(|op| !model.only_reads(**op as usize)) {
-            is_kept[*writer as usize] |= window.iter().any(|op| model.observes(*op as usize, *writer as usize));
+        looked_at(window.len() as u64 * writers.len() as u64, budget)?;
+        for op in window {
+            let origins = || writers.iter().filter(|(writer, _)| model.observes(op as usize, *writer as usize));
+            let visible = origins().filter(|(_, gone)| spans[op as usize].invoked <= *gone);
+            let mut kept = 0;
+            visible.for_each(|(writer, _)| {
+                is_kept[*writer as usize] = true;
+                kept += 1;
+            });
+            // It came from nowhere that can be seen any more: then the last that it might come from.
+            if kept == 0
+                && let Some((writer, _)) = origins().max_by_key(|(writer, _)| spans[*writer as usize].returned)
+            {
+                is_kept[*writer as usize] = true;
+            }
         }
-        let (kept, dropped): (Vec<u32>, Vec<u32>) = ops.iter().partition(|op| is_kept[**op as usize]);
-        // Looking for who may have observed what costs less than a step of a search.
-        let cost = (ops.len() as u64).saturating_mul(kept.len() as u64) / 16;
-        if kept.len() * 2 > ops.len() || budget.steps < cost {
+        let dropped: Vec<u32> = ops.iter().copied().filter(|op| !is_kept[*op as usize]).collect();
+        if dropped.len() * 2 < ops.len() {
             return None;
         }
-        budget.steps -= cost;
-        let rest = without(model, spans, ops, dropped, true);
-        let is_told = keeps_origins(model, ops, &rest);
+        let rest = without(model, spans, ops, dropped, true, budget)?;
+        let is_told = keeps_origins(model, ops, &rest, budget);
         if is_told && matches!(search_part(model, spans, &rest, budget), Answer::Impossible { .. }) {
             return Some(rest);
         }
@@ -121,10 +137,19 @@ fn around<M: Model>(model: &M, spans: &[Span], ops: &[u32], stuck: u32, budget: 
     None
 }
 
-/// Whatever might come from somewhere among all still might among the rest.
-fn keeps_origins<M: Model>(model: &M, ops: &[u32], rest: &[u32]) -> bool {
-    let has_origin = |op: u32, among: &[u32]| among.iter().any(|w| model.observes(op as usize, *w as usize));
-    rest.iter().all(|op| has_origin(*op, rest) || !has_origin(*op, ops))
+/// Looking whether one operation may have observed another costs less than a step of a search. `None`: there is not so much left.
+fn looked_at(pairs: u64, budget: &mut Budget) -> Option<()> {
+    budget.steps = budget.steps.saturating_sub(pairs / 16);
+    (budget.steps > 0).then_some(())
+}
+
+/// Whatever might come from somewhere among all still might among the rest. Not when the budget ends before that is known.
+fn keeps_origins<M: Model>(model: &M, ops: &[u32], rest: &[u32], budget: &mut Budget) -> bool {
+    let mut has_origin = |op: u32, among: &[u32]| {
+        let found = among.iter().position(|writer| model.observes(op as usize, *writer as usize));
+        looked_at(found.unwrap_or(among.len()) as u64, budget).map(|()| found.is_some())
+    };
+    rest.iter().all(|op| has_origin(*op, rest) == Some(true) || has_origin(*op, ops) == Some(false))
 }
 
 /// One kind of dropping.
@@ -150,10 +175,12 @@ impl<M: Model> Dropping<'_, M> {
                 if chunk.is_empty() {
                     break;
                 }
-                let rest = without(self.model, self.spans, &ops, chunk, self.overwritten_too);
-                let is_told = || !self.overwritten_too || self.reads || keeps_origins(self.model, &ops, &rest);
-                if is_told() && matches!(search_part(self.model, self.spans, &rest, budget), Answer::Impossible { .. })
-                {
+                let Some(rest) = without(self.model, self.spans, &ops, chunk, self.overwritten_too, budget) else {
+                    return ops;
+                };
+                let needs_origins = self.overwritten_too && !self.reads;
+                let is_told = !needs_origins || keeps_origins(self.model, &ops, &rest, budget);
+                if is_told && matches!(search_part(self.model, self.spans, &rest, budget), Answer::Impossible { .. }) {
                     ops = rest;
                 } else {
                     from += size;
@@ -167,14 +194,15 @@ impl<M: Model> Dropping<'_, M> {
 
 /// The operations without some of them, and without what might have observed those, and so on. In an order of all of them,
 /// whatever is left still finds what it found: who wrote that is left too. With `overwritten_too` it counts that nobody observes
-/// what was overwritten before.
+/// what was overwritten before. `None`: the budget is at its end.
 pub(super) fn without<M: Model>(
     model: &M,
     spans: &[Span],
     ops: &[u32],
     mut dropped: Vec<u32>,
     overwritten_too: bool,
-) -> Vec<u32> {
+    budget: &mut Budget,
+) -> Option<Vec<u32>> {
     let overwriting = OverwrittenBy::of(model, spans, ops);
     let mut is_dropped = vec![false; spans.len()];
     dropped.iter().for_each(|op| is_dropped[*op as usize] = true);
@@ -183,6 +211,7 @@ pub(super) fn without<M: Model>(
         if model.only_reads(writer as usize) {
             continue;
         }
+        looked_at(rest.len() as u64, budget)?;
         let gone = if overwritten_too { overwriting.after(spans[writer as usize].returned) } else { u64::MAX };
         rest.retain(|op| {
             let may_observe = spans[*op as usize].invoked <= gone && model.observes(*op as usize, writer as usize);
@@ -192,7 +221,7 @@ pub(super) fn without<M: Model>(
             !may_observe
         });
     }
-    rest
+    Some(rest)
 }
 
 /// When what was written is surely overwritten.

@@ -81,6 +81,25 @@ fn a_contradiction_at_the_end_of_a_long_history_is_told_by_three_operations() {
     assert_ne!(other, 7);
 }
 
+#[test]
+fn so_is_one_on_a_register_of_five_values_that_everybody_swaps() {
+    let value = |turn: u32| 1 + turn % 5;
+    let turn = |turn| {
+        let (from, to) = (value(turn), value(turn + 1));
+        let refused = Access::Refused { from: value(turn + 2), to };
+        [Access::Write(from), Access::Swap { from, to }, Access::Read(to), refused]
+    };
+    let accesses: Vec<Access> = (0..20_000).flat_map(turn).chain([Access::Read(value(3))]).collect();
+    let spans: Vec<Span> =
+        (0..accesses.len() as u64).map(|op| Span { invoked: 3 * op, returned: 3 * op + 1 }).collect();
+    let model = Register { accesses, values: (0..6).map(|value| value.to_string()).collect::<Vec<_>>().into() };
+    let mut ample = Budget { steps: 1_000_000_000 };
+    let Answer::Impossible { stuck, .. } = search(&model, &spans, &mut ample) else { panic!("it ends wrong") };
+    let ops = shrink(&model, &spans, stuck, &mut budget());
+    let told: Vec<Access> = ops.iter().map(|op| model.accesses[*op as usize]).collect();
+    assert!(told.len() <= 4 && told.last() == Some(&Access::Read(value(3))), "told by {told:?}");
+}
+
 fn on_a_register() -> impl Strategy<Value = (Vec<Access>, Vec<Span>)> {
     let value = || 0u32..3;
     let access = prop_oneof![
@@ -195,7 +214,7 @@ proptest! {
         prop_assert!(is_linearizable(&model, &spans));
         let all: Vec<u32> = (0..accesses.len() as u32).collect();
         let dropped = which.iter().map(|index| *index.get(&all)).collect();
-        let rest = super::shrink::without(&model, &spans, &all, dropped, overwritten_too);
+        let rest = super::shrink::without(&model, &spans, &all, dropped, overwritten_too, &mut budget()).expect("so few");
         let left = register(rest.iter().map(|op| accesses[*op as usize]).collect());
         let left_spans: Vec<Span> = rest.iter().map(|op| spans[*op as usize]).collect();
         prop_assert!(is_linearizable(&left, &left_spans), "{:?}", rest);
