@@ -22,7 +22,8 @@ pub fn run_json(report: &RunReport) -> Value {
         "marks": report.marks,
         "story": report.story,
         "traffic": report.traffic,
-        "realtime_lag_ms": report.realtime_lag_ms,
+        "realtime_lag_ms": report.realtime_lag.as_ref().map(|lag| lag.ms),
+        "realtime_lag_partition": report.realtime_lag.as_ref().map(|lag| &lag.partition),
         "reproduce": report.reproduce,
         "faults": report.faults.iter().map(|fault| json!({
             "kind": fault.kind,

@@ -9,4 +9,4 @@ pub mod terminal;
 
 pub use checked::{Checked, check_json};
 pub use json::run_json;
-pub use run_report::{CheckLine, FaultLine, RunReport};
+pub use run_report::{CheckLine, FaultLine, Lag, RunReport};

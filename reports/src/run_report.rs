@@ -3,6 +3,17 @@
 use checker::{CheckOutcome, CheckResult, Verdict, Violation};
 use std::collections::BTreeMap;
 
+/// How far a reader was behind.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Lag {
+    /// How long what it asked for had been known to be there, milliseconds.
+    pub ms: u64,
+    /// Of which partition: `orders-0`.
+    pub partition: String,
+    /// When it asked, milliseconds since the run proper began.
+    pub at_ms: u64,
+}
+
 /// A finished run. Holds nothing that differs between two runs of the same build and seed.
 #[derive(Clone, Debug)]
 pub struct RunReport {
@@ -36,8 +47,8 @@ pub struct RunReport {
     pub story: Vec<String>,
     /// What clients did, in one line.
     pub traffic: String,
-    /// The longest that a record was known to be there before a reader asked for it, milliseconds (B21); `None` if none was.
-    pub realtime_lag_ms: Option<u64>,
+    /// The longest that a record was known to be there before a reader asked for it (B21); `None` if none was.
+    pub realtime_lag: Option<Lag>,
     /// The line that runs this again.
     pub reproduce: String,
 }

@@ -1,6 +1,6 @@
 //! The report that a person reads in a terminal: the answer, then why, then the evidence, then how to see it again.
 
-use crate::{CheckLine, Checked, FaultLine, RunReport};
+use crate::{CheckLine, Checked, FaultLine, Lag, RunReport};
 use checker::{CheckInfo, CheckOutcome, Verdict, Violation};
 use owo_colors::{OwoColorize, Style};
 use std::fmt::Write;
@@ -20,7 +20,11 @@ pub fn render(report: &RunReport, color: bool, verbose: bool) -> String {
         for sentence in &report.story {
             let _ = writeln!(text, "  {sentence}");
         }
-        let _ = writeln!(text, "  {}{}", report.traffic, behind(report.realtime_lag_ms));
+        let lag = report
+            .realtime_lag
+            .as_ref()
+            .map(|Lag { ms, partition, at_ms }| format!("{}, in {partition} at {}.", behind(*ms), seconds(*at_ms)));
+        let _ = writeln!(text, "  {}{}", report.traffic, lag.unwrap_or_default());
     }
     if !report.faults.is_empty() {
         let _ = writeln!(text, "\n{}", paint.head("Faults and their effects"));
@@ -51,7 +55,7 @@ pub fn render_checked(checked: &Checked, color: bool, verbose: bool) -> String {
     let model = judged.model.map(|model| format!(" · model {model}")).unwrap_or_default();
     let _ = writeln!(text, "{}  {name}{model} · {} operations", word(judged.verdict, &paint), judged.operations);
     if let Some(lag) = judged.lag {
-        let _ = writeln!(text, " {}", behind(Some(lag.ns() / 1_000_000)));
+        let _ = writeln!(text, " {}.", behind(lag.ns() / 1_000_000));
     }
     // What was violated is told below, with its evidence.
     for reason in judged.reasons.iter().filter(|_| judged.verdict != Verdict::Violation) {
@@ -68,8 +72,8 @@ pub fn render_checked(checked: &Checked, color: bool, verbose: bool) -> String {
 }
 
 /// B21, in words.
-fn behind(realtime_lag_ms: Option<u64>) -> String {
-    realtime_lag_ms.map_or(String::new(), |ms| format!(" Readers were behind by at most {}.", seconds(ms)))
+fn behind(ms: u64) -> String {
+    format!(" Readers were behind by at most {}", seconds(ms))
 }
 
 fn word(verdict: Verdict, paint: &Paint) -> String {
@@ -286,7 +290,7 @@ mod tests {
                 "At 5.894s broker-1 was elected leader of orders-0 in leader epoch 1.".to_owned(),
             ],
             traffic: "5,950 records sent, 5,950 acknowledged, 11,900 read.".to_owned(),
-            realtime_lag_ms: Some(1240),
+            realtime_lag: Some(Lag { ms: 1240, partition: "orders-0".to_owned(), at_ms: 6_250 }),
             reproduce: "cargo trial run leader-crash --seed 000000000000002a".to_owned(),
         }
     }

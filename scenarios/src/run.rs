@@ -21,7 +21,7 @@ use checker::{
     Allowed, Canary, CheckOutcome, CheckResult, Cleanup, Context, Convergence, EndState, PartitionRules, Progress,
     TopicAsk, Verdict, WhiteBox,
 };
-use reports::{CheckLine, FaultLine, RunReport};
+use reports::{CheckLine, FaultLine, Lag, RunReport};
 use sim::trace::Checkpoint;
 use sim::{HostId, RunEnd, SimTime, World};
 use std::collections::{BTreeMap, BTreeSet};
@@ -643,7 +643,7 @@ fn empty(scenario: &Scenario, seed: u64, options: &Options) -> RunReport {
         violations: Vec::new(),
         story: Vec::new(),
         traffic: String::new(),
-        realtime_lag_ms: None,
+        realtime_lag: None,
         reproduce: match options.bug {
             None => format!("cargo trial run {named} --seed {seed:016x}{until}"),
             Some(bug) => format!("{MUSEUM} run {named} --seed {seed:016x}{until} --bug {}", bug.id()),
@@ -690,7 +690,11 @@ fn judge(scenario: &Scenario, seed: u64, options: &Options, brought: Brought, pa
         .view(|view| story::tell(view, &brought.faults, brought.zero.0, ms(brought.healed), brought.converged.map(ms)));
     report.faults = brought.faults;
     report.marks = marks;
-    report.realtime_lag_ms = checker::realtime_lag(&history).map(|lag| lag.ns() / 1_000_000);
+    report.realtime_lag = checker::realtime_lag(&history).map(|lag| Lag {
+        ms: lag.ns() / 1_000_000,
+        partition: brought.context.partition_name(lag.partition),
+        at_ms: lag.polled.0 / 1_000_000,
+    });
     report.traffic = traffic(&history, acked, read, &brought.shared.refusals());
     report
 }
