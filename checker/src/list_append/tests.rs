@@ -275,6 +275,13 @@ fn what_is_no_transaction_is_refused_with_its_line() {
 }
 
 #[test]
+fn a_wrong_step_in_a_log_is_refused_with_its_line() {
+    let log = "INFO  jepsen.util - 0\t:invoke\t:txn\t[[:r 1 nil]]\nINFO  jepsen.util - 0\t:ok\t:txn\t[[:r 1 7]]\n";
+    let error = judge_text(log, &Options::default()).expect_err(log);
+    assert_eq!(error, "line 2: a read returns a vector or nil, not `7`");
+}
+
+#[test]
 fn a_cycle_is_told_step_by_step() {
     let text = in_turn(&[
         (0, "ok", "append x 1, append y \"a\""),

@@ -44,7 +44,7 @@ fn entry(line: &str, number: u32) -> Result<Option<Value<'_>>, String> {
         // Talk, no operation.
         return Ok(None);
     }
-    let fields: Result<Vec<Value<'_>>, _> = Reader::new(fields).collect();
+    let fields: Result<Vec<Value<'_>>, _> = Reader::at_line(fields, number).collect();
     let mut fields = fields.map_err(|error| error.what)?.into_iter();
     let wanted = ["process", "type", "f", "value", "error"];
     let mut pairs = Vec::with_capacity(wanted.len());
@@ -52,7 +52,7 @@ fn entry(line: &str, number: u32) -> Result<Option<Value<'_>>, String> {
         match fields.next() {
             Some(value) => {
                 let key = Value { line: number, kind: Kind::Keyword(name) };
-                pairs.push((key, Value { line: number, ..value }));
+                pairs.push((key, value));
             }
             None if name == "error" => {}
             None => return Err(format!("the {name} is missing: a line has process, type, function and value")),

@@ -283,6 +283,9 @@ mod tests {
                 .collect();
             assert_eq!(told, ["0 read nil 3 Ok 0 Some(2)", "1 write 3 3 Unknown 1 Some(3)"], "{text}");
             assert_eq!(operations[1].error().map(ToString::to_string).as_deref(), Some(":timeout"));
+            let (begun, ended) = if form == Form::Edn { (2, 5) } else { (3, 6) };
+            assert_eq!(operations[1].lines(), (begun, Some(ended)));
+            assert_eq!((operations[1].asked().line, operations[1].answered().line), (begun, ended));
         }
     }
 

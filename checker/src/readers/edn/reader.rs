@@ -120,7 +120,14 @@ impl<'a> Reader<'a> {
         Reader { text, place, open: Vec::new(), items: Vec::new(), mode: Mode::Forms }
     }
 
-    /// The same, to find operations in a long text: of an outermost list or vector it gives the items, each as soon as it is
+    /// The same, of a text that begins in that line of a longer one.
+    pub(crate) fn at_line(text: &'a str, line: u32) -> Self {
+        let mut reader = Reader::new(text);
+        reader.place.line = line;
+        reader
+    }
+
+    /// A reader at the beginning of `text`, to find operations in a long text: of an outermost list or vector it gives the items, each as soon as it is
     /// read; and where a map that it gives has a collection under `:value`, that is empty. Errors are the same.
     pub(crate) fn of_operations(text: &'a str) -> Self {
         Reader { mode: Mode::Operations, ..Reader::new(text) }
