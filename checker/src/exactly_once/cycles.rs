@@ -264,26 +264,16 @@ impl Search {
         self.done(spent, best);
     }
 
-    /// A closed walk without two reads of overwritten values after each other, cut down to a cycle without them. Where a walk
-    /// passes a node twice it falls into two, and one of the two is without them, too. `None`: what is left has no such
-    /// read at all.
+    /// A cycle within a walk of [`alternating`] that was the shortest: no two reads of overwritten values after each other,
+    /// either. Where the walk passes a node twice it first came by such a read and then not, or the way between would have
+    /// been left out. So what lies between begins and ends without one, and is the cycle. `None`: it has no such read at
+    /// all.
     fn simple(&self, mut walk: Vec<u32>) -> Option<Vec<u32>> {
-        loop {
-            let repeated =
-                (0..walk.len()).find_map(|to| Some((walk[..to].iter().position(|node| *node == walk[to])?, to)));
-            let Some((from, to)) = repeated else { break };
-            let inner = walk[from..to].to_vec();
-            walk.drain(from..to);
-            if self.adjacent(&walk) || !self.kinds(&walk).contains(&Kinds::RW) {
-                walk = inner;
-            }
+        let repeated = (0..walk.len()).find_map(|to| Some((walk[..to].iter().position(|node| *node == walk[to])?, to)));
+        if let Some((from, to)) = repeated {
+            walk = walk[from..to].to_vec();
         }
         self.kinds(&walk).contains(&Kinds::RW).then_some(walk)
-    }
-
-    fn adjacent(&self, cycle: &[u32]) -> bool {
-        let kinds = self.kinds(cycle);
-        (0..kinds.len()).any(|at| kinds[at] == Kinds::RW && kinds[(at + 1) % kinds.len()] == Kinds::RW)
     }
 
     /// A short cycle over `kinds` with at least one read of what another overwrote.

@@ -176,3 +176,20 @@ fn a_search_that_runs_out_of_its_budget_says_so() {
     assert_eq!(found.smallest_cluster(Kinds::WW | Kinds::WR, false), Some(100));
     assert!(!find_with(&graph, 1000, 200).gave_up);
 }
+
+#[test]
+fn of_two_cycles_with_reads_apart_the_shorter_one_is_told() {
+    let edge = |from, to, kinds| Edge { from, to, kinds };
+    // Around from a node and back: with two reads of what was overwritten, no two of them after each other.
+    let around = |nodes: &[u32], kinds: &[Kinds]| -> Vec<Edge> {
+        let next = nodes.iter().cycle().skip(1);
+        nodes.iter().zip(next).zip(kinds).map(|((from, to), kinds)| edge(*from, *to, *kinds)).collect()
+    };
+    let (apart, further) = ([Kinds::RW, Kinds::WW].repeat(2), [Kinds::RW, Kinds::WW, Kinds::WW, Kinds::RW, Kinds::WW]);
+    for (four, five) in [([0, 1, 2, 3], [3, 4, 5, 6, 7]), ([4, 5, 6, 7], [0, 1, 2, 3, 4])] {
+        let edges = [around(&four, &apart), around(&five, &further)].concat();
+        let found = find(&DependencyGraph::new(8, &edges), WORK).cycles;
+        let told: Vec<_> = found.iter().map(|cycle| (cycle.of.name(), cycle.nodes.len())).collect();
+        assert_eq!(told, [("G-nonadjacent-item", 4)], "{four:?} beside {five:?}");
+    }
+}
