@@ -116,7 +116,10 @@ mod tests {
     fn the_worst_is_the_poll_that_came_the_longest_after_what_it_wanted_was_known() {
         // Offset 2 was acknowledged before 1 was: then 1 is known to be there.
         let ops = vec![acked(0, 10), acked(2, 20), acked(1, 90), polls(5, 0, 40), polls(6, 1, 60), polls(5, 2, 55)];
-        let lag = realtime_lag(&History { ops }).expect("three polls were behind");
+        let history = History { ops };
+        let lag = realtime_lag(&history).expect("three polls were behind");
+        let judged = crate::judge_text(&crate::write_history(&history), &crate::Options::default());
+        assert_eq!(judged.expect("it was just written").lag, Some(lag));
         assert_eq!(
             (lag.session, lag.offset, lag.known, lag.polled),
             (SessionId(6), Offset(1), SimTime(20), SimTime(60))

@@ -169,3 +169,18 @@ fn a_metadata_log_that_was_lost_begins_anew() {
     assert_eq!(fired(&results), Vec::<&str>::new(), "{}", told(&results));
     assert_eq!(results.iter().map(|result| result.allowed.get("loss-beyond-budget").unwrap_or(&0)).sum::<u64>(), 1);
 }
+
+#[test]
+fn what_was_told_without_success_is_no_answer() {
+    let told_in_vain = |came: Outcome| Story::new().op(1, OK, described(1, "7")).op(1, came, described(1, "8"));
+    for (came, refused) in [(OK, &["config-answers"][..]), (Outcome::Unknown, &[]), (Outcome::Fail, &[])] {
+        assert_eq!(fired(&judge(&told_in_vain(came).history, &ctx())), refused, "{came:?}");
+    }
+}
+
+#[test]
+fn each_answer_after_the_first_counts() {
+    let results = judge(&story(vec![described(1, "7"), described(1, "7"), described(1, "7")]).history, &ctx());
+    let configs = results.iter().find(|result| result.id == "config-answers").expect("every check tells");
+    assert_eq!(configs.opportunities, 4, "as a default, and in the order of time");
+}

@@ -3,13 +3,13 @@
 use super::super::fired;
 use super::super::reference::partition;
 use super::Story;
-use super::groups::{OK, assign, commit, compacted, ctx, end, read, send, transformed};
+use super::groups::{OK, assign, commit, compacted, ctx, end, read, send, told_offset, transformed};
 use crate::context::{Context, PartitionRules};
 use crate::history::*;
 use crate::index::Index;
 use crate::judge;
 use GroupProtocol::Classic;
-use broker_types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
+use broker_types::{LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId};
 
 fn refuses(check: &str, story: &Story, ctx: &Context) -> bool {
     fired(&judge(&story.history, ctx)).contains(&check)
@@ -174,4 +174,74 @@ fn within_a_generation_a_partition_may_go_from_one_to_the_other() {
     };
     assert!(refuses("double-ownership", &story(&[0]), &ctx()));
     assert!(!refuses("double-ownership", &story(&[]), &ctx()));
+}
+
+#[test]
+fn a_commit_that_was_under_way_when_a_group_was_asked_need_not_be_told() {
+    let mut story = Story::new().op(5, OK, assign(Classic, 1, &[0])).op(5, OK, commit(1, 3)).op(5, OK, commit(1, 5));
+    story = story.op(6, OK, told_offset(true, Some(3)));
+    assert!(refuses("lost-offset", &story, &ctx()));
+    story.history.ops[3].invoked = story.history.ops[2].returned.expect("it was answered");
+    assert!(!refuses("lost-offset", &story, &ctx()));
+}
+
+#[test]
+fn of_the_record_that_a_group_stands_at_nothing_need_be_made() {
+    let story = |stands_at: i64| {
+        let story = transformed(1, 1, [0, 2]).send(1, Acks::All, 3, 2);
+        let story = story.op(9, OK, read(3, 0, 4, &[(0, 11), (2, 12)], true));
+        story.op(9, OK, told_offset(true, Some(stands_at)))
+    };
+    assert!(!refuses("transform-once", &story(2), &ctx()));
+    assert!(refuses("transform-once", &story(3), &ctx()));
+}
+
+fn opportunities(check: &str, story: &Story) -> u64 {
+    let results = judge(&story.history, &ctx());
+    results.iter().find(|result| result.id == check).expect("every check tells").opportunities
+}
+
+fn asks_for_the_end(end: i64) -> OpKind {
+    OpKind::TailRead(TailRead { partition: partition(0), end: Offset(end), broker: NodeId(1), leader_epoch: None })
+}
+
+#[test]
+fn only_what_could_have_been_wrong_counts() {
+    let of_offset = |times: i64| {
+        let sent = Story::new().op(1, Outcome::Unknown, OpKind::Send(Send { offset: None, ..send(0, 1, 0) }));
+        (0..times).fold(sent, |story, _| story.op(5, OK, read(0, 0, 1, &[(0, 1)], false)))
+    };
+    assert_eq!([1, 2].map(|times| opportunities("inconsistent-offset", &of_offset(times))), [0, 1]);
+    let polled = |next: i64| Story::new().op(5, OK, read(0, 0, next, &[], false));
+    assert_eq!([0, 1].map(|next| opportunities("contiguity", &polled(next))), [0, 1]);
+    let ends = Story::new().op(5, OK, asks_for_the_end(0)).op(5, OK, asks_for_the_end(0));
+    assert_eq!(["l2-end-reads", "l3-end-monotone"].map(|check| opportunities(check, &ends)), [0, 1]);
+    assert_eq!(opportunities("l2-end-reads", &ends.send(1, Acks::All, 1, 0)), 2);
+}
+
+#[test]
+fn a_refused_record_that_is_read_is_in_no_order_with_appends() {
+    let lies_before = |came: Outcome| {
+        let story = Story::new().send(1, Acks::All, 1, 3);
+        story.op(2, came, OpKind::Send(Send { offset: None, ..send(0, 2, 0) })).op(
+            5,
+            OK,
+            read(0, 1, 3, &[(1, 2)], false),
+        )
+    };
+    assert!(refuses("l1-append-order", &lies_before(Outcome::Unknown), &ctx()));
+    assert!(!refuses("l1-append-order", &lies_before(Outcome::Fail), &ctx()), "that it is there at all is told");
+    assert!(refuses("failed-write-read", &lies_before(Outcome::Fail), &ctx()));
+}
+
+#[test]
+fn a_fetch_need_not_know_of_a_record_that_was_acknowledged_when_it_was_sent() {
+    let mut polled = read(0, 0, 0, &[], false);
+    if let OpKind::Poll(poll) = &mut polled {
+        poll.high_watermark = Some(Offset(0));
+    }
+    let mut story = Story::new().send(1, Acks::All, 1, 0).op(5, OK, polled);
+    assert!(refuses("stale-poll", &story, &ctx()));
+    story.history.ops[1].invoked = story.history.ops[0].returned.expect("it was acknowledged");
+    assert!(!refuses("stale-poll", &story, &ctx()));
 }
