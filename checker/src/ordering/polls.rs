@@ -113,7 +113,7 @@ fn follows(
     }
     let between = |seen: &&Seen| {
         let is_compacted = || index.may_be_compacted(ctx, partition, seen.value, seen.offset);
-        seen.offset < poll.position && visible(seen, poll) && !is_compacted()
+        visible(seen, poll) && !is_compacted()
     };
     if let Some(seen) = view.from(ended).iter().take_while(|seen| seen.offset < poll.position).find(between) {
         let reason = missing(ctx, partition, view, seen);

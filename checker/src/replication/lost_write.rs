@@ -118,11 +118,10 @@ fn dirty_reads(
     reached_end: bool,
     result: &mut CheckResult,
 ) {
-    let Some(end) = view.final_end().or(reached_end.then_some(Offset::ZERO)) else { return };
     let readers = |seen: &Seen| seen.read.zip(seen.read_last);
     for seen in &view.seen {
         let Some((first, last)) = readers(seen) else { continue };
-        let judged = reached_end || (seen.offset < end && view.finally_covered(seen.offset));
+        let judged = reached_end || view.finally_covered(seen.offset);
         result.opportunity(u64::from(judged));
         let sender = index.sender(partition, seen.value).and_then(|(at, ..)| index.transactions.of(at));
         let is_uncommitted = sender.is_some_and(|transaction| transaction.fate != Fate::Committed);

@@ -245,3 +245,47 @@ fn a_fetch_need_not_know_of_a_record_that_was_acknowledged_when_it_was_sent() {
     story.history.ops[1].invoked = story.history.ops[0].returned.expect("it was acknowledged");
     assert!(!refuses("stale-poll", &story, &ctx()));
 }
+
+#[test]
+fn of_a_trimmed_log_only_what_lies_below_its_start_may_be_gone_at_the_end() {
+    for (log_start, is_refused) in [(1, true), (2, false)] {
+        let sent = || Story::new().send(1, Acks::All, 1, 0).send(1, Acks::All, 2, 1).send(1, Acks::All, 3, 2);
+        let ends = |story: Story| trimmed(story.op(9, OK, read(0, 0, 3, &[(2, 3)], true)), 0, log_start);
+        let (story, ctx) = ends(sent());
+        assert_eq!(refuses("lost-write", &story, &ctx), is_refused, "the log starts at {log_start}");
+        let (story, ctx) = ends(sent().op(5, OK, read(0, 0, 2, &[(0, 1), (1, 2)], false)));
+        assert_eq!(refuses("dirty-read", &story, &ctx), is_refused, "the log starts at {log_start}");
+    }
+}
+
+#[test]
+fn what_was_read_and_no_final_read_covered_is_not_dirty() {
+    let partly = Context { final_reads_reached_end: [].into(), ..ctx() };
+    let dirty = |from: i64| {
+        let was_read = Story::new().send(1, Acks::All, 1, 0).op(5, OK, read(0, 0, 1, &[(0, 1)], false));
+        refuses("dirty-read", &was_read.op(9, OK, read(0, from, 2, &[], true)), &partly)
+    };
+    assert!(dirty(0) && !dirty(1));
+}
+
+#[test]
+fn an_aborted_record_is_dirty_once_a_reader_of_what_is_committed_has_read_it() {
+    let story = |isolation: Isolation| {
+        let mut seen = read(0, 0, 1, &[(0, 1)], false);
+        if let OpKind::Poll(poll) = &mut seen {
+            poll.isolation = isolation;
+        }
+        let begun = Story::new().op(1, OK, OpKind::Begin).op(1, OK, OpKind::Send(send(0, 1, 0))).op(5, OK, seen);
+        begun.op(1, OK, end(false)).op(9, OK, read(0, 0, 2, &[], true))
+    };
+    assert!(refuses("dirty-read", &story(Isolation::ReadCommitted), &ctx()));
+    assert!(!refuses("dirty-read", &story(Isolation::ReadUncommitted), &ctx()));
+}
+
+#[test]
+fn a_record_may_be_read_at_the_moment_it_is_sent() {
+    let mut story = Story::new().op(5, OK, read(0, 0, 1, &[(0, 1)], false)).send(1, Acks::All, 1, 0);
+    assert!(refuses("future-read", &story, &ctx()));
+    story.history.ops[0].returned = Some(story.history.ops[1].invoked);
+    assert!(!refuses("future-read", &story, &ctx()));
+}

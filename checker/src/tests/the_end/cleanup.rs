@@ -168,6 +168,12 @@ fn a_replica_counts_once_something_was_due() {
             (replica.log_start, replica.cleaned) = (Offset(0), None);
         });
     };
+    let one = |log_start: i64, cleaned: Option<Offset>| {
+        let change =
+            move |replica: &mut ReplicaEnd| (replica.log_start, replica.cleaned) = (Offset(log_start), cleaned);
+        judge(&Context::default(), |end| all(end, change)).opportunities
+    };
+    assert_eq!((one(10, None), one(0, Some(Offset(20)))), (3, 3), "a log was trimmed, or cleaned");
     let result = judge(&Context::default(), never);
     assert_eq!((result.outcome, result.opportunities), (CheckOutcome::Vacuous, 0), "no policy asks for anything");
     assert_eq!(judge(&ctx(), |end| end.idle = None).opportunities, 0, "nobody gave them the time");
