@@ -54,7 +54,7 @@ fn contiguous(
         }
         expected = read.offset + 1;
     }
-    if expected > poll.next_position || poll.next_position < poll.position {
+    if expected > poll.next_position {
         let what = format!("the position became {}, behind the last record returned", poll.next_position);
         result.find(CONTIGUITY, ctx, None, Some(time.0), || vec![what, index.tell_poll(ctx, at)]);
         return;

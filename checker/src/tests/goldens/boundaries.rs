@@ -289,3 +289,13 @@ fn a_record_may_be_read_at_the_moment_it_is_sent() {
     story.history.ops[0].returned = Some(story.history.ops[1].invoked);
     assert!(!refuses("future-read", &story, &ctx()));
 }
+
+#[test]
+fn a_poll_goes_past_what_it_returned_and_over_nothing_but_what_was_trimmed() {
+    let ends = |next: i64| Story::new().send(1, Acks::All, 1, 0).op(5, OK, read(0, 0, next, &[(0, 1)], false));
+    assert_eq!([0, 1].map(|next| refuses("contiguity", &ends(next), &ctx())), [true, false]);
+    for (log_start, is_refused) in [(0, true), (1, false)] {
+        let (story, ctx) = trimmed(ends(1).op(6, OK, read(0, 0, 2, &[], false)), 0, log_start);
+        assert_eq!(refuses("contiguity", &story, &ctx), is_refused, "the log starts at {log_start}");
+    }
+}
