@@ -127,8 +127,9 @@ impl<'a> Reader<'a> {
         reader
     }
 
-    /// A reader at the beginning of `text`, to find operations in a long text: of an outermost list or vector it gives the items, each as soon as it is
-    /// read; and where a map that it gives has a collection under `:value`, that is empty. Errors are the same.
+    /// A reader at the beginning of `text`, to find operations in a long text: of an outermost list or vector it gives the items,
+    /// each as soon as it is read; and where a map that it gives has a collection under `:value`, that is empty. Errors are
+    /// the same.
     pub(crate) fn of_operations(text: &'a str) -> Self {
         Reader { mode: Mode::Operations, ..Reader::new(text) }
     }
