@@ -1,14 +1,16 @@
 //! What brokers owe a log by `cleanup.policy`, and how long they are given for it at the end of a run.
 
 use crate::cluster::Cluster;
-use crate::file::{ConfigValue, Scenario};
+use crate::file::ConfigValue;
 use broker_types::WallTime;
 use checker::{Cleanup, Compaction, Idle};
 use sim::World;
 use std::time::Duration;
 
 /// How often whoever cleans up comes by while he is given time: once may be too early for a part of it.
-const TURNS: u32 = 3;
+const TURNS: u64 = 3;
+/// The longest that they are given. Who comes by more rarely than that is not waited for, and owes nothing.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// The rules for one topic. `either` finds a value by its topic key, or by the key that brokers have for its default.
 ///
@@ -40,20 +42,18 @@ pub(crate) fn rules(either: impl Fn(&str, &str) -> Option<ConfigValue>, longest:
     }
 }
 
-/// How long brokers get for it.
-pub(crate) fn patience(scenario: &Scenario) -> Duration {
-    let number = |key: &str, default: u64| {
-        let value = scenario.cluster.config.get(key).and_then(|value| value.to_string().parse::<u64>().ok());
-        Duration::from_millis(value.unwrap_or(default))
-    };
-    TURNS * (number("log.retention.check.interval.ms", 300_000) + number("log.cleaner.backoff.ms", 15_000))
+/// How long brokers get for it, by their own timers; `None` when nobody would wait for so long.
+pub(crate) fn patience(millis: impl Fn(&str, u64) -> u64) -> Option<Duration> {
+    let timers = [("log.retention.check.interval.ms", 300_000), ("log.cleaner.backoff.ms", 15_000)];
+    let round = timers.iter().fold(0u64, |sum, (key, default)| sum.saturating_add(millis(key, *default)));
+    Some(Duration::from_millis(round.saturating_mul(TURNS))).filter(|patience| *patience <= LONGEST)
 }
 
 /// Gives them that time. Nobody writes any more.
-pub(crate) async fn give_time(world: &World, cluster: &Cluster, scenario: &Scenario) -> Idle {
+pub(crate) async fn give_time(world: &World, cluster: &Cluster, patience: Duration) -> Idle {
     let clocks = cluster.hosts.values().filter_map(|host| Some(world.env(*host)?.wall()));
     let WallTime(since_ms) = clocks.min().unwrap_or(WallTime(0));
-    world.sleep(patience(scenario)).await;
+    world.sleep(patience).await;
     Idle { since_ms }
 }
 
@@ -76,6 +76,14 @@ mod tests {
         assert_eq!(of(&[]), Cleanup::default());
         assert_eq!(of(&[("retention.ms", "604800000"), ("retention.bytes", "-1")]), Cleanup::default());
         assert_eq!(of(&[("retention.ms", "-1"), ("log.retention.ms", "5")]), Cleanup::default());
+    }
+
+    #[test]
+    fn brokers_get_three_rounds_of_their_timers_and_no_more_than_a_day() {
+        assert_eq!(patience(|_, default| default), Some(Duration::from_secs(3 * 315)));
+        assert_eq!(patience(|_, _| 4 * 3_600_000), Some(LONGEST));
+        assert_eq!(patience(|_, _| 4 * 3_600_000 + 1), None);
+        assert_eq!(patience(|_, _| u64::MAX), None);
     }
 
     #[test]

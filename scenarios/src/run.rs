@@ -191,13 +191,13 @@ fn world_config(scenario: &Scenario) -> sim::Config {
 
 /// The simulated time that a run may take, from the nodes' start to the verdict.
 fn time_limit(scenario: &Scenario) -> Duration {
-    let cleaning = if is_cleaned(scenario) { cleanup::patience(scenario) } else { Duration::ZERO };
-    longest_run(scenario) + cleaning
+    longest_run(scenario) + cleaning(scenario).unwrap_or_default()
 }
 
-/// Brokers are to clean up in some topic, and get time for it at the end.
-fn is_cleaned(scenario: &Scenario) -> bool {
-    scenario.topics.iter().any(|topic| rules(scenario, Some(topic)).cleanup != Cleanup::default())
+/// The time that brokers get at the end, if they are to clean up in some topic.
+fn cleaning(scenario: &Scenario) -> Option<Duration> {
+    let is_owed = scenario.topics.iter().any(|topic| rules(scenario, Some(topic)).cleanup != Cleanup::default());
+    cleanup::patience(|key, default| millis(scenario, key, default)).filter(|_| is_owed)
 }
 
 /// The same without the time that brokers are given for cleaning up.
@@ -323,9 +323,9 @@ async fn drive(
         brought.reached_end.extend(workload::read_to_end(admin.clone(), scene.clone(), name).await);
     }
     report_progress(&progress, &world, &brought, &recorder);
-    let idle = match is_cleaned(&scenario) {
-        true => Some(cleanup::give_time(&world, &cluster, &scenario).await),
-        false => None,
+    let idle = match cleaning(&scenario) {
+        Some(patience) => Some(cleanup::give_time(&world, &cluster, patience).await),
+        None => None,
     };
     // A controller commits a record of its own every half second; between two of them the others know as much.
     let agree = || controllers_agree(&cluster);
